@@ -1,0 +1,77 @@
+package gate
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+
+	"gopkg.in/yaml.v3"
+
+	"gatehouse/internal/identity"
+	"gatehouse/internal/policy"
+)
+
+// Connector is the code for one protocol: one folder below internal/connector and one line in
+// cmd/gatehouse/connectors.go.
+type Connector interface {
+	// Kind is the word in a connection's `kind:` and in `listen:`.
+	Kind() string
+	// Schema is the connector's fragment of the Cedar schema, in Cedar's human-readable schema language.
+	Schema() []byte
+	// Decode reads the keys of a connection that are the connector's own. An error names the key and
+	// its line. It opens nothing.
+	Decode(*yaml.Node) (any, error)
+	// Server makes the server for every configured connection of this kind. It opens nothing yet.
+	Server(Deps) (Server, error)
+	// Decoder reads the raw frames that the connector recorded.
+	Decoder() ResultDecoder
+}
+
+// Server answers clients of one protocol.
+type Server interface {
+	// Serve accepts until ctx ends, then closes the listener, ends the sessions and returns.
+	Serve(ctx context.Context, l net.Listener) error
+}
+
+// Deps is what a connector's server is made of.
+type Deps struct {
+	Gate        *Gate
+	Verifier    *identity.Verifier
+	TLS         *tls.Config // nil: no TLS
+	Connections []Connection
+	Log         *slog.Logger
+}
+
+// Connection is a registered target.
+type Connection struct {
+	Name    string
+	Kind    string
+	Tags    []string
+	Groups  []string
+	Options any // what the connector's Decode returned
+}
+
+// Resource is the connection as policies see it: in its tags.
+func (c Connection) Resource() policy.Resource {
+	r := policy.Resource{Entity: policy.Entity{Type: "Connection", ID: c.Name}}
+	for _, tag := range c.Tags {
+		r.Parents = append(r.Parents, policy.Entity{Type: "Tag", ID: tag})
+	}
+	return r
+}
+
+// ResultDecoder turns recorded wire frames into a table, for replays.
+type ResultDecoder interface {
+	// Schema decodes the data of a ResultSchema event.
+	Schema(data []byte) ([]ResultColumn, error)
+	// Rows decodes the data of a ResultRows event; a nil cell is a null. At most limit rows.
+	Rows(schema []ResultColumn, data []byte, limit int) ([][]*string, error)
+}
+
+// ResultColumn is one column of a recorded result.
+type ResultColumn struct {
+	Name   string `json:"name"`
+	Type   uint32 `json:"type,omitempty"`
+	Format int16  `json:"format,omitempty"`
+}

@@ -1,0 +1,105 @@
+package gate
+
+import (
+	"time"
+
+	"gatehouse/internal/policy"
+)
+
+// EventKind names what an event of a recording is.
+type EventKind string
+
+// The kinds of events, in the order in which they come in a session.
+const (
+	SessionOpened EventKind = "session.open"
+	Requested     EventKind = "request"
+	Decided       EventKind = "decision"
+	Approved      EventKind = "approval"
+	ResultSchema  EventKind = "result.schema"
+	ResultRows    EventKind = "result.rows"
+	Responded     EventKind = "response"
+	SessionClosed EventKind = "session.close"
+)
+
+// Event is one thing that happened in a session.
+type Event struct {
+	Kind EventKind
+	// Request is the number of the request in its session, from 1; 0 for the session's own events.
+	Request uint64
+	// Body is written as JSON. Its shape belongs to the kind.
+	Body any
+	// Data are raw bytes as the client saw them (wire frames); the connector's reader decodes them.
+	// It may be reused by the caller after the append returned.
+	Data []byte
+}
+
+// Recorder opens the recording of a session.
+type Recorder interface {
+	Open(info SessionInfo) (Recording, error)
+}
+
+// Recording is the append side of one session's recording. Safe for concurrent use.
+type Recording interface {
+	// Append writes the events, in order and together. When it returns nil they are in the journal
+	// file; with durable they are on the disk as well. After an error nothing may be forwarded.
+	Append(durable bool, events ...Event) error
+	// Close writes the last event, a SessionClosed. Appending after it fails.
+	Close(SessionEnd) error
+}
+
+// SessionInfo is the body of SessionOpened.
+type SessionInfo struct {
+	ID         string           `json:"id"`
+	Opened     time.Time        `json:"opened"`
+	Principal  policy.Principal `json:"principal"`
+	Connection string           `json:"connection"`
+	Protocol   string           `json:"protocol"`
+	Client     string           `json:"client,omitempty"` // address of the client
+	// Attributes are what the client said of itself (application_name); they decide nothing.
+	Attributes    map[string]string `json:"attributes,omitempty"`
+	PolicyVersion string            `json:"policy_version"`
+}
+
+// SessionEnd is the body of SessionClosed.
+type SessionEnd struct {
+	Closed   time.Time `json:"closed"`
+	Reason   string    `json:"reason"` // "client", "expired", "killed", "shutdown", "error", "interrupted"
+	Detail   string    `json:"detail,omitempty"`
+	Requests uint64    `json:"requests"`
+}
+
+// RequestBody is the body of Requested.
+type RequestBody struct {
+	ID     string `json:"id"`
+	Intent Intent `json:"intent"`
+}
+
+// DecisionBody is the body of Decided.
+type DecisionBody struct {
+	Decision policy.Decision `json:"decision"`
+	Touches  []string        `json:"touches,omitempty"`
+	Version  string          `json:"policy_version"`
+	// Refusal is what the client was told, where the request was refused.
+	Refusal *Refusal `json:"refusal,omitempty"`
+}
+
+// ApprovalBody is the body of Approved: each change of a hold's state.
+type ApprovalBody struct {
+	ID     string `json:"id"`
+	State  string `json:"state"`
+	By     string `json:"by,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	Hash   string `json:"hash,omitempty"`
+}
+
+// Outcome is the body of Responded: how a forwarded request ended.
+type Outcome struct {
+	// Status is "ok", "error", or "unknown" where the connection was lost before the answer.
+	Status string `json:"status"`
+	// Summary is the protocol's own word for it: a command tag, an HTTP status.
+	Summary string `json:"summary,omitempty"`
+	// Error is the error as the client saw it.
+	Error string `json:"error,omitempty"`
+	Rows  uint64 `json:"rows,omitempty"`
+	Bytes uint64 `json:"bytes,omitempty"`
+}

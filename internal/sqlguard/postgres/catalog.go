@@ -1,0 +1,182 @@
+// Package postgres understands PostgreSQL statements: text and catalog in, plan out.
+//
+// It is pure: no network, no files, no clock. It never sends anything. A statement, node, function, type
+// or name that is not on its lists is an error, and the text of a plan is printed from the tree that was
+// walked, never copied from the client.
+package postgres
+
+import (
+	"strings"
+
+	"gatehouse/internal/policy"
+)
+
+// Name is the schema-qualified name of an object, as the server's catalog spells it (no quotes).
+type Name struct{ Schema, Name string }
+
+// String is the name as SQL writes it, quoted only where it must be: `public.customers`.
+func (n Name) String() string { return Quote(n.Schema) + "." + Quote(n.Name) }
+
+// Quote writes an identifier as SQL would: plain lower-case ones as they are, others in double quotes.
+// Unlike the server's quote_ident it does not quote keywords; it is for names of resources and messages,
+// not for SQL text.
+func Quote(s string) string {
+	plain := s != ""
+	for i, r := range s {
+		if r == '_' || r >= 'a' && r <= 'z' || i > 0 && (r >= '0' && r <= '9' || r == '$') {
+			continue
+		}
+		plain = false
+		break
+	}
+	if plain {
+		return s
+	}
+	return `"` + strings.ReplaceAll(s, `"`, `""`) + `"`
+}
+
+// Catalog is one consistent reading of a database's catalog. It is immutable once built.
+type Catalog struct {
+	// Connection is the resource of the connection; its parents are its tags.
+	Connection policy.Resource
+	// Epoch grows with every reading that differs from the one before it.
+	Epoch uint64
+	// SearchPath are the schemas in which unqualified names are looked up, in order, without pg_catalog.
+	SearchPath []string
+	Relations  map[Name]*Relation
+	ByOID      map[uint32]*Relation
+	// Types are the types outside pg_catalog that may be named, by name.
+	Types map[Name]*Type
+}
+
+// RelationKind is pg_class.relkind.
+type RelationKind byte
+
+// The kinds of relations that a statement may name.
+const (
+	Table            RelationKind = 'r'
+	PartitionedTable RelationKind = 'p'
+	View             RelationKind = 'v'
+	MaterializedView RelationKind = 'm'
+	ForeignTable     RelationKind = 'f'
+	Sequence         RelationKind = 'S'
+)
+
+// Relation is a table, view or the like.
+type Relation struct {
+	OID  uint32
+	Name Name
+	Kind RelationKind
+	// Columns are in the order of attnum, dropped ones left out.
+	Columns []Column
+	// Natts is pg_class.relnatts: how many attribute numbers were ever given, dropped ones included.
+	Natts int16
+	// PrimaryKey holds the attribute numbers of the primary key's columns; nil where there is none.
+	PrimaryKey []int16
+	// Reaches are the relations that a view, materialized view or rule reads, transitively; each is
+	// listed once. Unknown is set where that could not be found out.
+	Reaches []uint32
+	Unknown bool
+	// Calls are the functions outside pg_catalog that a write to this relation, or a read of this view,
+	// can run: triggers, defaults, checks, generated columns, domain checks, index expressions, rules.
+	Calls []Function
+	// Rules is set where a rewrite rule other than a view's own SELECT rule exists.
+	Rules bool
+	// RowSecurity is set where row security policies apply to the upstream role.
+	RowSecurity bool
+	// Cascades are the relations that a DELETE or an UPDATE of a key reaches through foreign keys
+	// (CASCADE, SET NULL, SET DEFAULT), transitively, itself excluded.
+	Cascades []Cascade
+}
+
+// Cascade is one relation that a foreign key's action reaches.
+type Cascade struct {
+	OID      uint32
+	OnDelete string // "delete" or "update": what a DELETE of the referenced row does to it; "" nothing
+	OnUpdate string // "update": what an UPDATE of the referenced key does to it; "" nothing
+}
+
+// Column is one column of a relation.
+type Column struct {
+	Name string
+	// Number is pg_attribute.attnum.
+	Number int16
+	// Type names the column's type; TypeMod is pg_attribute.atttypmod (-1: none).
+	Type    Name
+	TypeOID uint32
+	TypeMod int32
+	// Spelled is format_type(atttypid, atttypmod) with the type schema-qualified where it is not in
+	// pg_catalog: what a cast to exactly this type is written with.
+	Spelled string
+	// Extension is set for a base type that an extension or a user created (citext, hstore): its
+	// operators are not those of pg_catalog.
+	Extension bool
+	// Generated is set for columns GENERATED ALWAYS AS (…) STORED.
+	Generated bool
+	// Labels are the configured and the propagated labels, sorted.
+	Labels []string
+}
+
+// Type is a type outside pg_catalog.
+type Type struct {
+	OID  uint32
+	Name Name
+	// Kind is pg_type.typtype: 'e' enum, 'd' domain, 'c' composite, 'b' base, 'r' range, 'm' multirange.
+	Kind byte
+	// Calls are the functions outside pg_catalog that a cast to it can run (domain checks, input functions).
+	Calls []Function
+}
+
+// Function is a function outside pg_catalog, with its argument types as pg_get_function_identity_arguments
+// writes them.
+type Function struct {
+	OID       uint32
+	Name      Name
+	Arguments string
+}
+
+// Column finds a column by name; nil where there is none.
+func (r *Relation) Column(name string) *Column {
+	for i := range r.Columns {
+		if r.Columns[i].Name == name {
+			return &r.Columns[i]
+		}
+	}
+	return nil
+}
+
+// SchemaResource is the resource of a schema.
+func (c *Catalog) SchemaResource(schema string) policy.Resource {
+	return policy.Resource{
+		Entity:  policy.Entity{Type: "Schema", ID: c.Connection.ID + "/" + Quote(schema)},
+		Parents: append([]policy.Entity{c.Connection.Entity}, c.Connection.Parents...),
+	}
+}
+
+// TableResource is the resource of a relation of any kind.
+func (c *Catalog) TableResource(n Name) policy.Resource {
+	s := c.SchemaResource(n.Schema)
+	return policy.Resource{
+		Entity:  policy.Entity{Type: "Table", ID: c.Connection.ID + "/" + n.String()},
+		Parents: append([]policy.Entity{s.Entity}, s.Parents...),
+	}
+}
+
+// ColumnResource is the resource of a relation's column, with its labels.
+func (c *Catalog) ColumnResource(r *Relation, col *Column) policy.Resource {
+	t := c.TableResource(r.Name)
+	return policy.Resource{
+		Entity:  policy.Entity{Type: "Column", ID: t.ID + "." + Quote(col.Name)},
+		Parents: append([]policy.Entity{t.Entity}, t.Parents...),
+		Labels:  col.Labels,
+	}
+}
+
+// FunctionResource is the resource of a function outside pg_catalog.
+func (c *Catalog) FunctionResource(f Function) policy.Resource {
+	s := c.SchemaResource(f.Name.Schema)
+	return policy.Resource{
+		Entity:  policy.Entity{Type: "Function", ID: c.Connection.ID + "/" + f.Name.String() + "(" + f.Arguments + ")"},
+		Parents: append([]policy.Entity{s.Entity}, s.Parents...),
+	}
+}

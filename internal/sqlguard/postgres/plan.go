@@ -1,0 +1,95 @@
+package postgres
+
+import (
+	"fmt"
+
+	"gatehouse/internal/policy"
+)
+
+// Sight is what one principal sees of the readable things of a catalog.
+type Sight interface {
+	// Read says how a column (or a table, asked for as a whole) is shown.
+	Read(policy.Resource) policy.Exposure
+}
+
+// Environment is everything besides the text that decides what a statement means.
+type Environment struct {
+	Catalog *Catalog
+	Sight   Sight
+}
+
+// Verb is the kind of a statement. The zero value is nothing that may be sent.
+type Verb string
+
+// The verbs that are understood.
+const (
+	Select     Verb = "SELECT"
+	Insert     Verb = "INSERT"
+	Update     Verb = "UPDATE"
+	Delete     Verb = "DELETE"
+	Begin      Verb = "BEGIN"
+	Commit     Verb = "COMMIT"
+	Rollback   Verb = "ROLLBACK"
+	Savepoint  Verb = "SAVEPOINT"
+	Release    Verb = "RELEASE"
+	RollbackTo Verb = "ROLLBACK TO"
+	Set        Verb = "SET"
+	Show       Verb = "SHOW"
+	DDL        Verb = "DDL"
+)
+
+// Statement is one statement of a plan.
+type Statement struct {
+	Verb Verb
+	// Text is the statement as it will run, printed from the tree that was walked.
+	Text string
+	// Writes is set where the statement changes rows or objects.
+	Writes bool
+}
+
+// Plan is a text that was understood. It is immutable: a cached plan is shared between sessions.
+type Plan struct {
+	// Statements are the statements in order; none for an empty text.
+	Statements []Statement
+	// Text is what is sent: the statements' texts joined by "; ".
+	Text string
+	// Touches is everything that the statements do, each touch once, in order of first appearance. It is
+	// never empty: a statement that names nothing touches `connect` on the connection.
+	Touches []policy.Touch
+	// Relations are the relations named, for the identities that an approval is bound to.
+	Relations []*Relation
+	// Masked is set where a value was replaced or a column left out.
+	Masked bool
+	// Writes is set where any statement writes.
+	Writes bool
+	// ChangesCatalog is set where a statement changes the catalog.
+	ChangesCatalog bool
+}
+
+// Reason is the class of an Error.
+type Reason string
+
+// The reasons for which a text has no plan.
+const (
+	Syntax        Reason = "syntax"         // it does not parse
+	UnknownName   Reason = "unknown_name"   // a table, column or type that does not exist
+	NotUnderstood Reason = "not_understood" // outside the lists
+	NotBuilt      Reason = "not_built"      // understood, but this gateway cannot do it yet
+	Denied        Reason = "denied"         // a touch that no policy permits is needed to understand it
+)
+
+// Error says why a text has no plan: one sentence why, one what to do next. It never quotes a literal of
+// the text.
+type Error struct {
+	Reason Reason
+	// SQLState is the state that PostgreSQL itself would give, where there is one; else 42501 or 0A000.
+	SQLState string
+	Message  string
+	Remedy   string
+	// Position is the 1-based character in the client's text; 0 where unknown.
+	Position int
+	// Missing are the touches that lack a permit (Denied).
+	Missing []policy.Touch
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Reason, e.Message) }
