@@ -34,10 +34,15 @@ type Server interface {
 	Serve(ctx context.Context, l net.Listener) error
 }
 
+// Verifier turns a bearer token into an identity; its errors are *identity.Error.
+type Verifier interface {
+	Verify(ctx context.Context, token string) (identity.Identity, error)
+}
+
 // Deps is what a connector's server is made of.
 type Deps struct {
 	Gate        *Gate
-	Verifier    *identity.Verifier
+	Verifier    Verifier
 	TLS         *tls.Config // nil: no TLS
 	Connections []Connection
 	Log         *slog.Logger
