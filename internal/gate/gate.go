@@ -5,6 +5,7 @@
 package gate
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -14,7 +15,7 @@ import (
 
 // Config is what a gate is made of; every part is required.
 type Config struct {
-	// Policies returns the set in force.
+	// Policies returns the set in force. It is asked before every batch.
 	Policies  func() *policy.Set
 	Recorder  Recorder
 	Approvals Approvals
@@ -31,4 +32,28 @@ func New(c Config) (*Gate, error) {
 		return nil, errors.New("gate: every part of its configuration is required")
 	}
 	return &Gate{cfg: c}, nil
+}
+
+// Admit takes a batch from understood to allowed: touches, decision, one write, holds, recheck. All of
+// it or none: on an error nothing of the batch may be forwarded, and its requests are recorded as
+// refused. It blocks while the batch is held; when ctx ends first the hold is withdrawn.
+//
+// A *Refusal is for the client. One goroutine at a time calls it for a session.
+func (g *Gate) Admit(ctx context.Context, s *Session, batch []Request) ([]*Entry, error) {
+	if err := s.live(batch); err != nil {
+		return nil, err
+	}
+	s.refresh()
+	judged, refusal := s.judge(ctx, batch)
+	if err := s.recordIntent(judged, refusal); err != nil {
+		return nil, s.unrecorded(err)
+	}
+	if refusal != nil {
+		return nil, refusal
+	}
+	hold, err := s.hold(ctx, judged)
+	if err != nil {
+		return nil, err
+	}
+	return s.entries(judged, hold), nil
 }

@@ -1,7 +1,244 @@
 package policy
 
-// Set is a compiled set of policies. It is immutable.
-type Set struct{}
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"strings"
+	"sync"
 
-// Slice is what a Set says to one principal.
-type Slice struct{}
+	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/types"
+)
+
+// Bounds of what is remembered; beyond them it is thought out again.
+const (
+	maxSlices = 4096
+	maxMemo   = 65536 // decisions on single touches, of a slice
+)
+
+// Set is a compiled set of policies. It is immutable; what it remembers is bounded.
+type Set struct {
+	version  string
+	rules    []*rule
+	warnings []Problem
+	// actions are the parents of every action of the schema.
+	actions map[string]types.EntityUIDSet
+
+	mu     sync.RWMutex
+	slices map[string]*Slice
+}
+
+// rule is one policy with its obligations.
+type rule struct {
+	id       string
+	policy   *cedar.Policy
+	forbid   bool
+	approval *Approval
+	mask     Mask
+	masks    bool // it has a @mask
+}
+
+func (r *rule) obliges() bool { return r.approval != nil || r.masks }
+
+// Version names the exact policies: equal texts have equal versions.
+func (s *Set) Version() string { return s.version }
+
+// Warnings are what Compile found that is not an error.
+func (s *Set) Warnings() []Problem { return s.warnings }
+
+// For is what the set says to a principal. Equal principals share a slice.
+func (s *Set) For(p Principal) *Slice {
+	key := principalKey(p)
+	s.mu.RLock()
+	slice := s.slices[key]
+	s.mu.RUnlock()
+	if slice != nil {
+		return slice
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slice = s.slices[key]; slice != nil {
+		return slice
+	}
+	if s.slices == nil || len(s.slices) >= maxSlices {
+		s.slices = map[string]*Slice{}
+	}
+	sum := sha256.Sum256([]byte(s.version + "\x00" + key))
+	slice = &Slice{set: s, key: hex.EncodeToString(sum[:16]), seed: maphash.MakeSeed(), memo: map[touchKey]*verdict{}}
+	for at := &p; at != nil; at = at.OnBehalfOf {
+		slice.parties = append(slice.parties, newParty(*at))
+	}
+	s.slices[key] = slice
+	return slice
+}
+
+// principalKey holds everything of a principal that a decision can depend on.
+func principalKey(p Principal) string {
+	var b strings.Builder
+	for at := &p; at != nil; at = at.OnBehalfOf {
+		groups := slices.Sorted(slices.Values(at.Groups))
+		fmt.Fprintf(&b, "%q %q %q\n", at.Kind, at.ID, groups)
+	}
+	return b.String()
+}
+
+// Slice is what a Set says to one principal. Safe for concurrent use.
+type Slice struct {
+	set     *Set
+	key     string
+	parties []party
+	seed    maphash.Seed
+
+	mu   sync.RWMutex
+	memo map[touchKey]*verdict
+}
+
+// party is the principal, or the user that it acts for: each must be permitted.
+type party struct {
+	uid    types.EntityUID
+	entity types.Entity
+	valid  bool
+}
+
+func newParty(p Principal) party {
+	var typ types.EntityType
+	switch p.Kind {
+	case Agent:
+		typ = "Agent"
+	case User:
+		typ = "User"
+	default:
+		return party{}
+	}
+	uid := types.NewEntityUID(typ, types.String(p.ID))
+	groups := make([]types.EntityUID, len(p.Groups))
+	for i, g := range p.Groups {
+		groups[i] = types.NewEntityUID("Group", types.String(g))
+	}
+	return party{uid: uid, entity: types.Entity{UID: uid, Parents: types.NewEntityUIDSet(groups...)}, valid: p.ID != ""}
+}
+
+// touchKey is everything of a touch that a decision can depend on.
+type touchKey struct {
+	action, typ, id string
+	rest            uint64 // a keyed hash of parents and labels
+}
+
+// verdict is the decision on one touch.
+type verdict struct {
+	effect    Effect
+	mask      Mask
+	policies  []string
+	forbidden []string
+	approvals []Approval
+	errors    []string
+}
+
+// Key names what the slice decides by: slices with equal keys decide every touch alike.
+func (s *Slice) Key() string { return s.key }
+
+// Decide decides a request by all of its touches. Every touch must be permitted; no touches refuse.
+func (s *Slice) Decide(touches []Touch) Decision {
+	if s == nil || s.set == nil || len(touches) == 0 {
+		return Decision{}
+	}
+	d := Decision{Effect: Permit}
+	for i := range touches {
+		v := s.judge(&touches[i])
+		d.Effect = min(d.Effect, v.effect)
+		if v.effect == Refuse {
+			if len(v.forbidden) == 0 && len(v.errors) == 0 {
+				d.Missing = append(d.Missing, touches[i])
+			}
+			d.Forbidden = union(d.Forbidden, v.forbidden)
+			d.Errors = union(d.Errors, v.errors)
+		}
+		d.Policies = union(d.Policies, v.policies)
+		d.Approvals = union(d.Approvals, v.approvals)
+	}
+	slices.Sort(d.Policies)
+	slices.Sort(d.Forbidden)
+	if d.Effect == Refuse {
+		d.Approvals = nil
+	}
+	return d
+}
+
+// union appends what is not there yet.
+func union[T comparable](a, b []T) []T {
+	for _, v := range b {
+		if !slices.Contains(a, v) {
+			a = append(a, v)
+		}
+	}
+	return a
+}
+
+// Read says how a column, or a table as a whole, is shown to the principal.
+func (s *Slice) Read(r Resource) Exposure {
+	if s == nil || s.set == nil {
+		return Exposure{}
+	}
+	v := s.judge(&Touch{Action: "read", Resource: r})
+	if v.effect == Refuse {
+		return Exposure{}
+	}
+	return Exposure{Visible: true, Mask: v.mask}
+}
+
+// judge decides one touch for every party, and remembers it.
+func (s *Slice) judge(t *Touch) *verdict {
+	key := touchKey{action: t.Action, typ: t.Resource.Type, id: t.Resource.ID, rest: s.rest(t)}
+	s.mu.RLock()
+	v := s.memo[key]
+	s.mu.RUnlock()
+	if v != nil {
+		return v
+	}
+	v = s.think(t)
+	s.mu.Lock()
+	if len(s.memo) >= maxMemo {
+		clear(s.memo)
+	}
+	s.memo[key] = v
+	s.mu.Unlock()
+	return v
+}
+
+func (s *Slice) rest(t *Touch) uint64 {
+	var h maphash.Hash
+	h.SetSeed(s.seed)
+	for _, p := range t.Resource.Parents {
+		h.WriteString(p.Type)
+		h.WriteByte(0)
+		h.WriteString(p.ID)
+		h.WriteByte(0)
+	}
+	h.WriteByte(1)
+	for _, l := range t.Resource.Labels {
+		h.WriteString(l)
+		h.WriteByte(0)
+	}
+	return h.Sum64()
+}
+
+// think decides one touch: every party must be permitted, the strictest mask counts, approvals add up.
+func (s *Slice) think(t *Touch) *verdict {
+	out := &verdict{effect: Permit, mask: MaskNone}
+	for _, p := range s.parties {
+		v := s.set.decide(p, t)
+		out.effect = min(out.effect, v.effect)
+		out.mask = min(out.mask, v.mask)
+		out.policies = union(out.policies, v.policies)
+		out.forbidden = union(out.forbidden, v.forbidden)
+		out.approvals = union(out.approvals, v.approvals)
+		out.errors = union(out.errors, v.errors)
+	}
+	if len(s.parties) == 0 {
+		return &verdict{}
+	}
+	return out
+}

@@ -1,0 +1,122 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+)
+
+// Entry is the key to the upstream writer for one admitted request. The zero value refuses everything.
+type Entry struct {
+	session *Session
+	number  uint64
+	id      string
+	held    *held
+	closed  atomic.Bool
+}
+
+// held is a hold that is running; the last of its entries finishes it.
+type held struct {
+	id string
+
+	mu      sync.Mutex
+	open    int
+	outcome Outcome
+}
+
+var errNoEntry = errors.New("gate: no entry: the request was not admitted, or is closed")
+
+func (s *Session) entries(batch []judged, h *held) []*Entry {
+	out := make([]*Entry, len(batch))
+	for i := range batch {
+		out[i] = &Entry{session: s, number: batch[i].number, id: batch[i].id, held: h}
+	}
+	if h != nil {
+		h.open = len(out)
+	}
+	return out
+}
+
+// ID is the request's id, for error messages: "s-….7".
+func (e *Entry) ID() string {
+	if e == nil {
+		return ""
+	}
+	return e.id
+}
+
+// Ready says whether bytes of this request may go upstream now: it was admitted, is not closed, and its
+// session's token is still good.
+func (e *Entry) Ready() error {
+	if !e.Open() {
+		return errNoEntry
+	}
+	return e.session.live(nil)
+}
+
+// Open says whether the request was admitted and has not been closed.
+func (e *Entry) Open() bool { return e != nil && e.session != nil && !e.closed.Load() }
+
+// Record writes a part of the response, before the client gets it. After an error the session must end.
+func (e *Entry) Record(events ...Event) error {
+	if !e.Open() {
+		return errNoEntry
+	}
+	for i := range events {
+		events[i].Request = e.number
+	}
+	if err := e.session.recording.Append(false, events...); err != nil {
+		return e.session.unrecorded(err)
+	}
+	return nil
+}
+
+// Close writes the last parts of the response and how the request ended, once; later calls do nothing.
+// A request that is never closed has an unknown outcome.
+func (e *Entry) Close(o Outcome, events ...Event) error {
+	if e == nil || e.session == nil {
+		return errNoEntry
+	}
+	if e.closed.Swap(true) {
+		return nil
+	}
+	events = append(events, Event{Kind: Responded, Body: o})
+	for i := range events {
+		events[i].Request = e.number
+	}
+	err := e.session.recording.Append(false, events...)
+	if e.held != nil {
+		err = errors.Join(err, e.held.finish(e.session, o))
+	}
+	if err != nil {
+		return e.session.unrecorded(err)
+	}
+	return nil
+}
+
+// finish counts an entry of a hold as closed; with the last one the hold is done. The worst outcome of
+// its requests is the hold's.
+func (h *held) finish(s *Session, o Outcome) error {
+	h.mu.Lock()
+	if h.outcome.Status == "" || rank(o.Status) > rank(h.outcome.Status) {
+		h.outcome = o
+	}
+	h.open--
+	last, outcome := h.open == 0, h.outcome
+	h.mu.Unlock()
+	if !last {
+		return nil
+	}
+	return s.gate.cfg.Approvals.Finish(context.Background(), h.id, outcome)
+}
+
+func rank(status string) int {
+	switch status {
+	case "ok":
+		return 0
+	case "error", "refused":
+		return 1
+	}
+	return 2
+}

@@ -1,0 +1,152 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"gatehouse/internal/policy"
+)
+
+// judged is a request with the decision that was made for it.
+type judged struct {
+	request  Request
+	number   uint64
+	id       string
+	intent   Intent
+	touches  []policy.Touch
+	decision policy.Decision
+	refused  bool // this request is why the batch was refused
+}
+
+// judge understands and decides every request of a batch. The refusal is that of the first request that
+// is refused; nil where all are permitted or held.
+func (s *Session) judge(ctx context.Context, batch []Request) ([]judged, *Refusal) {
+	out := make([]judged, len(batch))
+	var first *Refusal
+	for i, r := range batch {
+		s.requests++
+		j := &out[i]
+		j.request, j.number, j.id = r, s.requests, s.requestID(s.requests)
+		refusal := s.judgeOne(ctx, j)
+		j.refused = refusal != nil && first == nil
+		if j.refused {
+			refusal.RequestID = j.id
+			first = refusal
+		}
+	}
+	if len(batch) == 0 {
+		return nil, &Refusal{Code: NotUnderstood, Reason: "There is nothing to run.", Remedy: "Send a request."}
+	}
+	return out, first
+}
+
+func (s *Session) judgeOne(ctx context.Context, j *judged) *Refusal {
+	touches, err := j.request.Touches(ctx)
+	j.intent = j.request.Intent()
+	j.touches = touches
+	if err != nil {
+		if r, ok := AsRefusal(err); ok {
+			own := *r
+			return &own
+		}
+		s.gate.cfg.Log.Error("a request could not be judged", "session", s.id, "request", j.id, "connection", s.connection.Name, "error", err)
+		return internalError()
+	}
+	if len(touches) == 0 {
+		return &Refusal{Code: NotUnderstood, Reason: "What the request does was not understood.", Remedy: "Send a simpler request."}
+	}
+	j.decision = s.slice.Decide(touches)
+	if j.decision.Effect == policy.Permit || j.decision.Effect == policy.Hold && len(j.decision.Approvals) > 0 {
+		return nil
+	}
+	return refusalOf(j.decision)
+}
+
+func internalError() *Refusal {
+	return &Refusal{
+		Code:   Unavailable,
+		Reason: "The gateway could not judge this request because of an error of its own.",
+		Remedy: "Tell the operator of this gateway the request's id; its log names the cause.",
+	}
+}
+
+// refusalOf says why a decision refuses.
+func refusalOf(d policy.Decision) *Refusal {
+	r := &Refusal{Code: PolicyDenied, Policies: d.Policies, Missing: d.Missing}
+	switch {
+	case len(d.Errors) > 0:
+		r.Reason = "A policy could not be evaluated, so nothing is permitted."
+		r.Remedy = "Tell the owner of the policies: " + strings.Join(d.Errors, "; ")
+	case len(d.Forbidden) > 0:
+		r.Policies = d.Forbidden
+		r.Reason = fmt.Sprintf("It is forbidden by %s.", list("policy", "policies", d.Forbidden))
+		r.Remedy = "Leave that out of the request, or ask the owner of the policy."
+	default:
+		names := make([]string, 0, 4)
+		for i, t := range d.Missing {
+			if i == 3 {
+				names = append(names, fmt.Sprintf("%d more", len(d.Missing)-3))
+				break
+			}
+			names = append(names, t.String())
+		}
+		r.Reason = "No policy permits it"
+		if len(names) > 0 {
+			r.Reason = "No policy permits: " + strings.Join(names, ", ")
+		}
+		r.Reason += "."
+		r.Remedy = "Leave that out of the request, or ask a policy owner for a permit."
+	}
+	return r
+}
+
+func list(one, many string, ids []string) string {
+	if len(ids) == 1 {
+		return one + " " + ids[0]
+	}
+	return many + " " + strings.Join(ids, ", ")
+}
+
+// recordIntent writes what was asked and decided, in one append, before anything is forwarded. The
+// requests of a refused batch are closed at once.
+func (s *Session) recordIntent(batch []judged, refusal *Refusal) error {
+	events := make([]Event, 0, 3*len(batch))
+	durable := false
+	for i := range batch {
+		j := &batch[i]
+		body := DecisionBody{Decision: j.decision, Version: s.version}
+		body.Touches = make([]string, len(j.touches))
+		for k, t := range j.touches {
+			body.Touches[k] = t.String()
+		}
+		if j.refused {
+			body.Refusal = refusal
+			if j.decision.Effect != policy.Refuse {
+				body.Decision = policy.Decision{}
+			}
+		}
+		durable = durable || refusal == nil && j.intent.Durable
+		events = append(events,
+			Event{Kind: Requested, Request: j.number, Body: RequestBody{ID: j.id, Intent: j.intent.bounded()}},
+			Event{Kind: Decided, Request: j.number, Body: body})
+		if refusal != nil {
+			o := Outcome{Status: "refused"}
+			if !j.refused {
+				o.Summary = "not forwarded: another request of its batch was refused"
+			}
+			events = append(events, Event{Kind: Responded, Request: j.number, Body: o})
+		}
+	}
+	return s.recording.Append(durable, events...)
+}
+
+// maxRefusedText bounds what is kept of a text that was not understood; one that will run is kept whole.
+const maxRefusedText = 64 << 10
+
+func (i Intent) bounded() Intent {
+	if i.Text == "" && len(i.Received) > maxRefusedText {
+		i.Received = strings.ToValidUTF8(i.Received[:maxRefusedText], "") + "…"
+	}
+	return i
+}

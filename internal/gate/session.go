@@ -1,0 +1,207 @@
+package gate
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"gatehouse/internal/identity"
+	"gatehouse/internal/policy"
+)
+
+// Grace is how long after the end of its token a session may still end a transaction.
+const Grace = 10 * time.Second
+
+// Opening is what a connector knows when a client has signed in.
+type Opening struct {
+	Identity   identity.Identity
+	Connection Connection
+	Protocol   string
+	Client     string            // address of the client
+	Attributes map[string]string // what the client said of itself; they decide nothing
+	// Waiting is called when a request is held, and the function that it returns when the wait is over:
+	// the connector tells its client, and ends Admit's context when the client leaves or cancels. It may
+	// be nil.
+	Waiting func(Ticket) (over func())
+}
+
+// Session is one principal on one connection, from accept to close.
+type Session struct {
+	gate       *Gate
+	id         string
+	identity   identity.Identity
+	connection Connection
+	waiting    func(Ticket) (over func())
+	recording  Recording
+
+	// slice is what the policies say to the principal. It changes only at the start of Admit.
+	slice    *policy.Slice
+	version  string // of the policies that slice is from
+	requests uint64
+
+	mu     sync.Mutex
+	ended  *Refusal // why no request starts any more
+	closed bool
+}
+
+// Open starts a session: the principal must be permitted to connect, and the recording must start.
+func (g *Gate) Open(ctx context.Context, o Opening) (*Session, error) {
+	if o.Identity.Principal.ID == "" {
+		return nil, errors.New("gate: a session needs a principal")
+	}
+	now := g.cfg.Now()
+	if !now.Before(o.Identity.Expires) {
+		return nil, expired()
+	}
+	s := &Session{
+		gate:       g,
+		id:         newID("s-"),
+		identity:   o.Identity,
+		connection: o.Connection,
+		waiting:    o.Waiting,
+	}
+	s.refresh()
+	recording, err := g.cfg.Recorder.Open(SessionInfo{
+		ID:            s.id,
+		Opened:        now,
+		Principal:     o.Identity.Principal,
+		Connection:    o.Connection.Name,
+		Protocol:      o.Protocol,
+		Client:        o.Client,
+		Attributes:    o.Attributes,
+		PolicyVersion: s.version,
+	})
+	if err != nil {
+		return nil, s.unrecorded(err)
+	}
+	s.recording = recording
+	if refusal := s.connect(); refusal != nil {
+		err := s.recordIntent([]judged{{id: s.requestID(1), number: 1, refused: true, decision: s.slice.Decide(s.connectTouch())}}, refusal)
+		s.requests = 1
+		return nil, errors.Join(refusal, err, s.Close("error", "may not connect"))
+	}
+	return s, nil
+}
+
+// refresh takes up the policies in force.
+func (s *Session) refresh() {
+	set := s.gate.cfg.Policies()
+	s.slice, s.version = set.For(s.identity.Principal), set.Version()
+}
+
+func (s *Session) connectTouch() []policy.Touch {
+	return []policy.Touch{{Action: "connect", Resource: s.connection.Resource()}}
+}
+
+func (s *Session) connect() *Refusal {
+	d := s.slice.Decide(s.connectTouch())
+	switch d.Effect {
+	case policy.Permit:
+		return nil
+	case policy.Hold:
+		return &Refusal{
+			Code:     PolicyDenied,
+			Reason:   fmt.Sprintf("Connecting to %s needs an approval, and holding a connection is not built yet.", s.connection.Name),
+			Remedy:   "Ask a policy owner to hold requests instead of `connect`.",
+			Policies: d.Policies,
+		}
+	}
+	r := refusalOf(d)
+	r.Remedy = "Ask for membership of one of the connection's groups."
+	return r
+}
+
+// ID is the session's id: "s-…".
+func (s *Session) ID() string { return s.id }
+
+// Principal is who the session belongs to.
+func (s *Session) Principal() policy.Principal { return s.identity.Principal }
+
+// Expires is the end of the session's token: no request starts after it.
+func (s *Session) Expires() time.Time { return s.identity.Expires }
+
+// Slice is what the policies say to the principal. It changes only at the start of Admit: what a request
+// computes from it during Admit is decided by the same policies.
+func (s *Session) Slice() *policy.Slice { return s.slice }
+
+// End lets no further request start; the refusal is what the client is told then. The first call counts.
+func (s *Session) End(r *Refusal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended == nil {
+		s.ended = r
+	}
+}
+
+// Close ends the session and its recording. Closing twice does nothing.
+func (s *Session) Close(reason, detail string) error {
+	s.mu.Lock()
+	closed := s.closed
+	s.closed = true
+	if s.ended == nil {
+		s.ended = &Refusal{Code: Unavailable, Reason: "The session has ended.", Remedy: "Connect again."}
+	}
+	s.mu.Unlock()
+	if closed || s.recording == nil {
+		return nil
+	}
+	return s.recording.Close(SessionEnd{Closed: s.gate.cfg.Now(), Reason: reason, Detail: detail, Requests: s.requests})
+}
+
+// live says whether a batch may start now.
+func (s *Session) live(batch []Request) error {
+	s.mu.Lock()
+	ended := s.ended
+	s.mu.Unlock()
+	if ended != nil {
+		return ended
+	}
+	now := s.gate.cfg.Now()
+	if now.Before(s.identity.Expires) {
+		return nil
+	}
+	if now.Before(s.identity.Expires.Add(Grace)) && len(batch) > 0 {
+		for _, r := range batch {
+			if !concludes(r) {
+				return expired()
+			}
+		}
+		return nil
+	}
+	return expired()
+}
+
+// Concluder is a Request that may say of itself that it only ends a transaction: such a one is still
+// admitted for Grace after the token's end.
+type Concluder interface{ Concludes() bool }
+
+func concludes(r Request) bool {
+	c, ok := r.(Concluder)
+	return ok && c.Concludes()
+}
+
+func expired() *Refusal {
+	return &Refusal{
+		Code:   IdentityRejected,
+		Reason: "The token that this session was opened with has expired.",
+		Remedy: "Get a fresh token (`gatehouse token`) and connect again.",
+	}
+}
+
+// unrecorded is the refusal for a recording that cannot be written. The cause goes to the log.
+func (s *Session) unrecorded(err error) *Refusal {
+	s.gate.cfg.Log.Error("the recording cannot be written", "session", s.id, "connection", s.connection.Name, "error", err)
+	return &Refusal{
+		Code:   Unavailable,
+		Reason: "The recording of this session cannot be written, and nothing runs unrecorded.",
+		Remedy: "Tell the operator of this gateway; its log names the cause. Then connect again.",
+	}
+}
+
+func (s *Session) requestID(number uint64) string { return fmt.Sprintf("%s.%d", s.id, number) }
+
+func newID(prefix string) string { return prefix + strings.ToLower(rand.Text()[:16]) }

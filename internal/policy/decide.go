@@ -1,0 +1,207 @@
+package policy
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/types"
+)
+
+// decide decides one touch for one party.
+//
+// Permits are generous: each one that matches is a way to be permitted, with its own obligations; ways
+// without an approval come first, then those that show more. Forbids are strict: each one that matches
+// must be met, and one without an obligation refuses. Any error of evaluation refuses.
+func (s *Set) decide(p party, t *Touch) *verdict {
+	if !p.valid {
+		return &verdict{}
+	}
+	permits, forbids, errs := s.matching(p, t)
+	if len(errs) > 0 {
+		return &verdict{errors: errs}
+	}
+	var forbidden []string
+	for _, r := range forbids {
+		if !r.obliges() {
+			forbidden = append(forbidden, r.id)
+		}
+	}
+	if len(forbidden) > 0 || len(permits) == 0 {
+		return &verdict{forbidden: forbidden, policies: forbidden}
+	}
+	column := t.Action == "read" && t.Resource.Type == "Column"
+	reveal := column && len(t.Resource.Labels) > 0 && s.reveals(p, t)
+	best := permits[0]
+	bestMask := wayMask(best, t, column, reveal)
+	for _, r := range permits[1:] {
+		if mask := wayMask(r, t, column, reveal); better(r, mask, best, bestMask) {
+			best, bestMask = r, mask
+		}
+	}
+	v := &verdict{effect: Permit, mask: bestMask, policies: []string{best.id}}
+	if best.approval != nil {
+		v.approvals = []Approval{*best.approval}
+	}
+	for _, r := range forbids {
+		v.policies = append(v.policies, r.id)
+		if r.approval != nil {
+			v.approvals = union(v.approvals, []Approval{*r.approval})
+		}
+		if r.masks {
+			v.mask = min(v.mask, r.mask)
+		}
+	}
+	if len(v.approvals) > 0 {
+		v.effect = Hold
+	}
+	return v
+}
+
+// reveals says whether a labelled column may be shown as it is: without asking anyone.
+func (s *Set) reveals(p party, t *Touch) bool {
+	return s.decide(p, &Touch{Action: "reveal", Resource: t.Resource}).effect == Permit
+}
+
+// wayMask is the mask of one way to read something.
+func wayMask(r *rule, t *Touch, column, reveal bool) Mask {
+	switch {
+	case !column:
+		return MaskNone
+	case len(t.Resource.Labels) == 0 || reveal:
+		if r.masks && !reveal {
+			return r.mask
+		}
+		return MaskNone
+	case r.masks:
+		return r.mask
+	}
+	return defaultMask(t.Resource.Labels)
+}
+
+// better says whether a way is to be taken instead of the best one so far.
+func better(r *rule, mask Mask, best *rule, bestMask Mask) bool {
+	if free, bestFree := r.approval == nil, best.approval == nil; free != bestFree {
+		return free
+	}
+	if mask != bestMask {
+		return mask > bestMask
+	}
+	return r.id < best.id
+}
+
+// defaultMask is the mask of a labelled column where the permit names none: the strictest of its labels'.
+func defaultMask(labels []string) Mask {
+	mask := MaskNone
+	for _, l := range labels {
+		own := MaskRedact
+		switch {
+		case l == "pii.email":
+			own = MaskEmail
+		case l == "pii.phone" || l == "pii.national_id":
+			own = MaskPartial
+		case l == "secret" || strings.HasPrefix(l, "secret."):
+			own = MaskNull
+		}
+		mask = min(mask, own)
+	}
+	return mask
+}
+
+// matching evaluates every policy for a touch.
+func (s *Set) matching(p party, t *Touch) (permits, forbids []*rule, errs []string) {
+	req := cedar.Request{
+		Principal: p.uid,
+		Action:    types.NewEntityUID("Action", types.String(t.Action)),
+		Resource:  uid(t.Resource.Entity),
+		Context:   types.Record{},
+	}
+	known := &entities{party: p, touch: t, resource: req.Resource, actions: s}
+	_, diag := cedar.Authorize(known, known, req)
+	for _, e := range diag.Errors {
+		errs = append(errs, fmt.Sprintf("policy %s: %s", e.PolicyID, e.Message))
+	}
+	for _, reason := range diag.Reasons {
+		if r := s.rule(string(reason.PolicyID)); r.forbid {
+			forbids = append(forbids, r)
+		}
+	}
+	if len(forbids) > 0 { // the permits are needed too, and are not among the reasons of a denial
+		for _, r := range forbids {
+			known.without = append(known.without, r.id)
+		}
+		_, diag = cedar.Authorize(known, known, req)
+	}
+	for _, reason := range diag.Reasons {
+		if r := s.rule(string(reason.PolicyID)); !r.forbid {
+			permits = append(permits, r)
+		}
+	}
+	byID := func(a, b *rule) int { return strings.Compare(a.id, b.id) }
+	slices.SortFunc(permits, byID)
+	slices.SortFunc(forbids, byID)
+	slices.Sort(errs)
+	return permits, forbids, errs
+}
+
+func (s *Set) rule(id string) *rule {
+	i, _ := slices.BinarySearchFunc(s.rules, id, func(r *rule, id string) int { return strings.Compare(r.id, id) })
+	return s.rules[i]
+}
+
+func uid(e Entity) types.EntityUID {
+	return types.NewEntityUID(types.EntityType(e.Type), types.String(e.ID))
+}
+
+// entities are the entities that a touch is about: the party in its groups, the resource in all that it
+// is part of. It also yields the policies, as Authorize wants them.
+type entities struct {
+	party    party
+	touch    *Touch
+	resource types.EntityUID
+	actions  *Set
+	without  []string
+}
+
+// Get finds an entity. The parents of a resource are all of its ancestors.
+func (e *entities) Get(id types.EntityUID) (types.Entity, bool) {
+	switch {
+	case id == e.party.uid:
+		return e.party.entity, true
+	case id == e.resource:
+		parents := make([]types.EntityUID, len(e.touch.Resource.Parents))
+		for i, p := range e.touch.Resource.Parents {
+			parents[i] = uid(p)
+		}
+		out := types.Entity{UID: id, Parents: types.NewEntityUIDSet(parents...)}
+		if e.touch.Resource.Type == "Column" || len(e.touch.Resource.Labels) > 0 {
+			labels := make([]types.Value, len(e.touch.Resource.Labels))
+			for i, l := range e.touch.Resource.Labels {
+				labels[i] = types.String(l)
+			}
+			out.Attributes = types.NewRecord(types.RecordMap{"labels": types.NewSet(labels...)})
+		}
+		return out, true
+	case id.Type == "Action":
+		if parents, ok := e.actions.actions[string(id.ID)]; ok {
+			return types.Entity{UID: id, Parents: parents}, true
+		}
+	}
+	return types.Entity{}, false
+}
+
+// All yields the policies.
+func (e *entities) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
+	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
+		for _, r := range e.actions.rules {
+			if slices.Contains(e.without, r.id) {
+				continue
+			}
+			if !yield(cedar.PolicyID(r.id), r.policy) {
+				return
+			}
+		}
+	}
+}
