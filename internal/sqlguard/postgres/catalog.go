@@ -111,6 +111,8 @@ type Column struct {
 	// Extension is set for a base type that an extension or a user created (citext, hstore): its
 	// operators are not those of pg_catalog.
 	Extension bool
+	// Domain is set where the type is a domain.
+	Domain bool
 	// Generated is set for columns GENERATED ALWAYS AS (…) STORED.
 	Generated bool
 	// Labels are the configured and the propagated labels, sorted.

@@ -58,6 +58,9 @@ type Plan struct {
 	Touches []policy.Touch
 	// Relations are the relations named, for the identities that an approval is bound to.
 	Relations []*Relation
+	// Guarded are, by relation OID, the attribute numbers whose raw values must not come back: a column of
+	// a result that names one as its origin is a breach.
+	Guarded map[uint32][]int16
 	// Masked is set where a value was replaced or a column left out.
 	Masked bool
 	// Writes is set where any statement writes.

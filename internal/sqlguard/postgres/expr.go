@@ -1,0 +1,419 @@
+package postgres
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// exprs understands expressions; empty ones are skipped.
+func (a *analysis) exprs(s *scope, list ...*pg.Node) error {
+	for _, n := range list {
+		if n == nil || n.GetNode() == nil {
+			continue
+		}
+		if err := a.expr(n, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expr understands one expression. What is not listed here is refused.
+func (a *analysis) expr(n *pg.Node, s *scope) error {
+	if err := a.enter(); err != nil {
+		return err
+	}
+	defer a.leave()
+	switch v := n.Node.(type) {
+	case *pg.Node_AConst, *pg.Node_ParamRef, *pg.Node_SetToDefault:
+		return nil
+	case *pg.Node_ColumnRef:
+		return a.reference(v.ColumnRef, s)
+	case *pg.Node_AExpr:
+		return a.operator(v.AExpr, s)
+	case *pg.Node_BoolExpr:
+		return a.exprs(s, v.BoolExpr.Args...)
+	case *pg.Node_NullTest:
+		return a.exprs(s, v.NullTest.Arg)
+	case *pg.Node_BooleanTest:
+		return a.exprs(s, v.BooleanTest.Arg)
+	case *pg.Node_CaseExpr:
+		return a.exprs(s, append(append([]*pg.Node{v.CaseExpr.Arg}, v.CaseExpr.Args...), v.CaseExpr.Defresult)...)
+	case *pg.Node_CaseWhen:
+		return a.exprs(s, v.CaseWhen.Expr, v.CaseWhen.Result)
+	case *pg.Node_CoalesceExpr:
+		return a.exprs(s, v.CoalesceExpr.Args...)
+	case *pg.Node_MinMaxExpr:
+		return a.exprs(s, v.MinMaxExpr.Args...)
+	case *pg.Node_RowExpr:
+		return a.exprs(s, v.RowExpr.Args...)
+	case *pg.Node_AArrayExpr:
+		return a.exprs(s, v.AArrayExpr.Elements...)
+	case *pg.Node_List:
+		return a.exprs(s, v.List.Items...)
+	case *pg.Node_NamedArgExpr:
+		return a.exprs(s, v.NamedArgExpr.Arg)
+	case *pg.Node_GroupingFunc:
+		return a.exprs(s, v.GroupingFunc.Args...)
+	case *pg.Node_MultiAssignRef:
+		return a.exprs(s, v.MultiAssignRef.Source)
+	case *pg.Node_SqlvalueFunction:
+		return a.sqlValue(n, v.SqlvalueFunction)
+	case *pg.Node_TypeCast:
+		if err := a.typeName(v.TypeCast.TypeName); err != nil {
+			return err
+		}
+		return a.exprs(s, v.TypeCast.Arg)
+	case *pg.Node_CollateClause:
+		if err := a.collation(v.CollateClause); err != nil {
+			return err
+		}
+		return a.exprs(s, v.CollateClause.Arg)
+	case *pg.Node_AIndirection:
+		return a.indirection(v.AIndirection, s)
+	case *pg.Node_SubLink:
+		return a.subLink(v.SubLink, s)
+	case *pg.Node_FuncCall:
+		return a.function(v.FuncCall, s)
+	}
+	return a.notUnderstood(n, 0, "")
+}
+
+// reference is a column reference inside an expression; a star stands there only in row(t.*) and f(t.*).
+func (a *analysis) reference(c *pg.ColumnRef, s *scope) error {
+	if _, star, err := a.star(c, s); star || err != nil {
+		return err
+	}
+	_, err := a.columnRef(c, s, false)
+	return err
+}
+
+func (a *analysis) operator(v *pg.A_Expr, s *scope) error {
+	switch v.Kind {
+	case pg.A_Expr_Kind_AEXPR_OP, pg.A_Expr_Kind_AEXPR_OP_ANY, pg.A_Expr_Kind_AEXPR_OP_ALL,
+		pg.A_Expr_Kind_AEXPR_DISTINCT, pg.A_Expr_Kind_AEXPR_NOT_DISTINCT, pg.A_Expr_Kind_AEXPR_NULLIF,
+		pg.A_Expr_Kind_AEXPR_IN, pg.A_Expr_Kind_AEXPR_LIKE, pg.A_Expr_Kind_AEXPR_ILIKE, pg.A_Expr_Kind_AEXPR_SIMILAR,
+		pg.A_Expr_Kind_AEXPR_BETWEEN, pg.A_Expr_Kind_AEXPR_NOT_BETWEEN,
+		pg.A_Expr_Kind_AEXPR_BETWEEN_SYM, pg.A_Expr_Kind_AEXPR_NOT_BETWEEN_SYM:
+	default:
+		return a.notUnderstood(nil, v.Location, "The operator is not on the list of what is understood.")
+	}
+	if err := a.operatorName(v.Name, v.Location); err != nil {
+		return err
+	}
+	return a.exprs(s, v.Lexpr, v.Rexpr)
+}
+
+// operatorName lets an operator through that the pinned search path finds in pg_catalog alone.
+func (a *analysis) operatorName(name []*pg.Node, location int32) error {
+	if len(name) == 2 && name[0].GetString_().GetSval() == "pg_catalog" || len(name) <= 1 {
+		return nil
+	}
+	return a.notBuilt(location, "Operators outside pg_catalog are")
+}
+
+func (a *analysis) collation(c *pg.CollateClause) error {
+	names := stringsOf(c.Collname)
+	last := names[len(names)-1]
+	if len(names) > 2 || len(names) == 2 && names[0] != "pg_catalog" {
+		return a.notBuilt(c.Location, "Collations outside pg_catalog are")
+	}
+	c.Collname = []*pg.Node{pg.MakeStrNode("pg_catalog"), pg.MakeStrNode(last)}
+	return nil
+}
+
+func stringsOf(list []*pg.Node) []string {
+	out := make([]string, len(list))
+	for i, n := range list {
+		out[i] = n.GetString_().GetSval()
+	}
+	return out
+}
+
+func (a *analysis) indirection(v *pg.A_Indirection, s *scope) error {
+	if err := a.exprs(s, v.Arg); err != nil {
+		return err
+	}
+	for _, n := range v.Indirection {
+		switch i := n.GetNode().(type) {
+		case *pg.Node_AIndices:
+			if err := a.exprs(s, i.AIndices.Lidx, i.AIndices.Uidx); err != nil {
+				return err
+			}
+		case *pg.Node_String_:
+			// A field of a row. The server would also take (t).f for f(t), with f on the pinned path.
+			if !a.isRow(v.Arg, s) {
+				return a.notBuilt(0, "Fields of composite values are")
+			}
+			if !a.rowHas(v.Arg, s, i.String_.Sval) {
+				return a.unknownColumn(i.String_.Sval, 0)
+			}
+		default:
+			return a.notUnderstood(n, 0, "")
+		}
+	}
+	return nil
+}
+
+// isRow says whether an expression is the whole row of something in FROM.
+func (a *analysis) isRow(n *pg.Node, s *scope) bool {
+	name, ok := bareIdent(n)
+	if !ok || s.find(name) == nil {
+		return false
+	}
+	for level := s; level != nil; level = level.up {
+		if _, c, err := level.bare(a, name, 0); err != nil || c != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (a *analysis) rowHas(n *pg.Node, s *scope, field string) bool {
+	name, _ := bareIdent(n)
+	it := s.find(name)
+	return it != nil && hasColumn(it.columns, field)
+}
+
+func (a *analysis) subLink(v *pg.SubLink, s *scope) error {
+	switch v.SubLinkType {
+	case pg.SubLinkType_EXISTS_SUBLINK, pg.SubLinkType_ALL_SUBLINK, pg.SubLinkType_ANY_SUBLINK,
+		pg.SubLinkType_EXPR_SUBLINK, pg.SubLinkType_ARRAY_SUBLINK:
+	default:
+		return a.notUnderstood(nil, v.Location, "The kind of sub-select is not on the list of what is understood.")
+	}
+	if err := a.operatorName(v.OperName, v.Location); err != nil {
+		return err
+	}
+	if err := a.exprs(s, v.Testexpr); err != nil {
+		return err
+	}
+	_, err := a.selectStmt(v.Subselect.GetSelectStmt(), s, nil)
+	return err
+}
+
+func (a *analysis) sqlValue(n *pg.Node, v *pg.SQLValueFunction) error {
+	switch v.Op {
+	case pg.SQLValueFunctionOp_SVFOP_CURRENT_DATE, pg.SQLValueFunctionOp_SVFOP_CURRENT_TIME, pg.SQLValueFunctionOp_SVFOP_CURRENT_TIME_N,
+		pg.SQLValueFunctionOp_SVFOP_CURRENT_TIMESTAMP, pg.SQLValueFunctionOp_SVFOP_CURRENT_TIMESTAMP_N,
+		pg.SQLValueFunctionOp_SVFOP_LOCALTIME, pg.SQLValueFunctionOp_SVFOP_LOCALTIME_N,
+		pg.SQLValueFunctionOp_SVFOP_LOCALTIMESTAMP, pg.SQLValueFunctionOp_SVFOP_LOCALTIMESTAMP_N,
+		pg.SQLValueFunctionOp_SVFOP_CURRENT_USER, pg.SQLValueFunctionOp_SVFOP_SESSION_USER,
+		pg.SQLValueFunctionOp_SVFOP_USER, pg.SQLValueFunctionOp_SVFOP_CURRENT_ROLE, pg.SQLValueFunctionOp_SVFOP_CURRENT_CATALOG:
+		return nil
+	}
+	return a.notUnderstood(n, v.Location, "")
+}
+
+func (a *analysis) window(w *pg.WindowDef, s *scope) error {
+	if w == nil {
+		return nil
+	}
+	if err := a.exprs(s, w.PartitionClause...); err != nil {
+		return err
+	}
+	for _, n := range w.OrderClause {
+		b := n.GetSortBy()
+		if b == nil || len(b.UseOp) > 0 {
+			return a.notUnderstood(n, 0, "")
+		}
+		if err := a.exprs(s, b.Node); err != nil {
+			return err
+		}
+	}
+	return a.exprs(s, w.StartOffset, w.EndOffset)
+}
+
+// function understands a call: by name, on the list of functions of pg_catalog.
+func (a *analysis) function(v *pg.FuncCall, s *scope) error {
+	names := stringsOf(v.Funcname)
+	last := names[len(names)-1]
+	if len(names) > 2 || len(names) == 2 && names[0] != "pg_catalog" {
+		return a.notBuilt(v.Location, "Calls of functions outside pg_catalog ("+strings.Join(names, ".")+") are")
+	}
+	if !functions[last] {
+		return refused(NotUnderstood, "42501", a.at(v.Location), "The function "+quoted(last)+" is not on the list of functions that may be called.", "Write the statement without it.")
+	}
+	if len(names) == 1 {
+		v.Funcname = []*pg.Node{pg.MakeStrNode("pg_catalog"), pg.MakeStrNode(last)}
+	}
+	if err := a.exprs(s, v.Args...); err != nil {
+		return err
+	}
+	for _, n := range v.AggOrder {
+		b := n.GetSortBy()
+		if b == nil || len(b.UseOp) > 0 {
+			return a.notUnderstood(n, 0, "")
+		}
+		if err := a.exprs(s, b.Node); err != nil {
+			return err
+		}
+	}
+	if err := a.exprs(s, v.AggFilter); err != nil {
+		return err
+	}
+	return a.window(v.Over, s)
+}
+
+// types are the types of pg_catalog that may be named. Those that look names up (regclass and the like),
+// and those whose text reaches the server's files or other objects, are not among them.
+var types = listed(`bool int2 int4 int8 float4 float8 numeric money
+	text varchar bpchar char name bytea bit varbit uuid date time timetz timestamp timestamptz interval
+	json jsonb jsonpath inet cidr macaddr macaddr8 oid tsvector tsquery
+	point line lseg box path polygon circle
+	int4range int8range numrange tsrange tstzrange daterange
+	int4multirange int8multirange nummultirange tsmultirange tstzmultirange datemultirange record`)
+
+func listed(s string) map[string]bool {
+	out := map[string]bool{}
+	for _, w := range strings.Fields(s) {
+		out[w] = true
+	}
+	return out
+}
+
+// typeName understands the name of a type, and qualifies it.
+func (a *analysis) typeName(t *pg.TypeName) error {
+	if t == nil || t.Setof || t.PctType || t.TypeOid != 0 {
+		return a.notUnderstood(nil, t.GetLocation(), "The type is not on the list of what is understood.")
+	}
+	for _, m := range t.Typmods {
+		if m.GetAConst() == nil {
+			return a.notUnderstood(m, t.Location, "")
+		}
+	}
+	names := stringsOf(t.Names)
+	switch {
+	case len(names) == 1 && types[names[0]]:
+		t.Names = []*pg.Node{pg.MakeStrNode("pg_catalog"), t.Names[0]}
+		return nil
+	case len(names) == 2 && names[0] == "pg_catalog":
+		if types[names[1]] {
+			return nil
+		}
+		return refused(NotUnderstood, "42501", a.at(t.Location), "The type "+quoted(names[1])+" is not on the list of types that may be named.", "Write the statement without it.")
+	}
+	found := a.ownType(names)
+	if found == nil {
+		return refused(UnknownName, "42704", a.at(t.Location), "type "+quoted(strings.Join(names, "."))+" does not exist, or may not be named", "Correct the name.")
+	}
+	switch found.Kind {
+	case 'e', 'd':
+	default:
+		return a.notBuilt(t.Location, "Casts to composite, range and extension types are")
+	}
+	for _, f := range found.Calls {
+		a.touch("call", a.env.Catalog.FunctionResource(f))
+	}
+	t.Names = []*pg.Node{pg.MakeStrNode(found.Name.Schema), pg.MakeStrNode(found.Name.Name)}
+	return nil
+}
+
+func (a *analysis) ownType(names []string) *Type {
+	switch len(names) {
+	case 1:
+		for _, schema := range a.env.Catalog.SearchPath {
+			if t := a.env.Catalog.Types[Name{schema, names[0]}]; t != nil {
+				return t
+			}
+		}
+	case 2:
+		return a.env.Catalog.Types[Name{names[0], names[1]}]
+	}
+	return nil
+}
+
+// outputName is the name of an output column (FigureColname in PostgreSQL's parse_target.c).
+func outputName(t *pg.ResTarget) string {
+	if t.Name != "" {
+		return t.Name
+	}
+	return figureName(t.Val)
+}
+
+func figureName(n *pg.Node) string {
+	if name, _ := figure(n); name != "" {
+		return name
+	}
+	return "?column?"
+}
+
+// figure gives a name and how strong it is: 0 none, 1 weak, 2 good.
+func figure(n *pg.Node) (string, int) {
+	switch v := n.GetNode().(type) {
+	case *pg.Node_ColumnRef:
+		if s := v.ColumnRef.Fields[len(v.ColumnRef.Fields)-1].GetString_(); s != nil {
+			return s.Sval, 2
+		}
+	case *pg.Node_AIndirection:
+		for _, i := range slices.Backward(v.AIndirection.Indirection) {
+			if s := i.GetString_(); s != nil {
+				return s.Sval, 2
+			}
+		}
+		return figure(v.AIndirection.Arg)
+	case *pg.Node_FuncCall:
+		names := stringsOf(v.FuncCall.Funcname)
+		return names[len(names)-1], 2
+	case *pg.Node_AExpr:
+		if v.AExpr.Kind == pg.A_Expr_Kind_AEXPR_NULLIF {
+			return "nullif", 2
+		}
+	case *pg.Node_TypeCast:
+		if name, strength := figure(v.TypeCast.Arg); strength > 1 {
+			return name, strength
+		}
+		if names := stringsOf(v.TypeCast.TypeName.GetNames()); len(names) > 0 {
+			return names[len(names)-1], 1
+		}
+	case *pg.Node_CollateClause:
+		return figure(v.CollateClause.Arg)
+	case *pg.Node_GroupingFunc:
+		return "grouping", 2
+	case *pg.Node_SubLink:
+		switch v.SubLink.SubLinkType {
+		case pg.SubLinkType_EXISTS_SUBLINK:
+			return "exists", 2
+		case pg.SubLinkType_ARRAY_SUBLINK:
+			return "array", 2
+		case pg.SubLinkType_EXPR_SUBLINK:
+			sel := v.SubLink.Subselect.GetSelectStmt()
+			for sel.GetLarg() != nil {
+				sel = sel.Larg
+			}
+			if t := sel.GetTargetList(); len(t) > 0 {
+				if t[0].GetResTarget().GetName() != "" {
+					return t[0].GetResTarget().Name, 2
+				}
+				return figure(t[0].GetResTarget().GetVal())
+			}
+			if len(sel.GetValuesLists()) > 0 {
+				return "column1", 2
+			}
+		}
+	case *pg.Node_CaseExpr:
+		if name, strength := figure(v.CaseExpr.Defresult); strength > 1 {
+			return name, strength
+		}
+		return "case", 1
+	case *pg.Node_AArrayExpr:
+		return "array", 2
+	case *pg.Node_RowExpr:
+		return "row", 2
+	case *pg.Node_CoalesceExpr:
+		return "coalesce", 2
+	case *pg.Node_MinMaxExpr:
+		if v.MinMaxExpr.Op == pg.MinMaxOp_IS_LEAST {
+			return "least", 2
+		}
+		return "greatest", 2
+	case *pg.Node_SqlvalueFunction:
+		return strings.TrimSuffix(strings.ToLower(strings.TrimPrefix(v.SqlvalueFunction.Op.String(), "SVFOP_")), "_n"), 2
+	}
+	return "", 0
+}

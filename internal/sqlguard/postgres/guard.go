@@ -1,0 +1,226 @@
+package postgres
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"gatehouse/internal/policy"
+)
+
+// Bounds of a text; beyond them it is refused before it is parsed.
+const (
+	maxText       = 4 << 20
+	maxNesting    = 400 // levels of sub-selects and expressions
+	maxStatements = 1000
+)
+
+// Guard analyses texts. It holds nothing and is safe for concurrent use.
+type Guard struct{}
+
+// New is a guard. It checks that the parser that it stands on works.
+func New() (*Guard, error) {
+	if _, err := pg.Parse("SELECT 1"); err != nil {
+		return nil, fmt.Errorf("the SQL parser does not work: %w", err)
+	}
+	return &Guard{}, nil
+}
+
+// Analyze makes the plan of a text: parsed, every node on the lists, every name found in the catalog, masks
+// put where tables are read, printed, and the print parsed again to the same tree. Its errors are *Error.
+func (g *Guard) Analyze(env Environment, text string) (*Plan, error) {
+	if env.Catalog == nil || env.Sight == nil {
+		return nil, refused(NotUnderstood, "0A000", 0, "There is no catalog to understand the statement with.", "Tell the operator of this gateway.")
+	}
+	if len(text) > maxText {
+		return nil, refused(NotUnderstood, "54000", 0, fmt.Sprintf("The text is longer than %d MiB.", maxText>>20), "Send the values as parameters, or in several statements.")
+	}
+	if strings.ContainsRune(text, 0) || !utf8.ValidString(text) {
+		return nil, refused(NotUnderstood, "22021", 0, "The text is not valid UTF-8, or holds a NUL byte.", "Send it as UTF-8 without NUL bytes.")
+	}
+	tree, err := pg.Parse(text)
+	if err != nil {
+		return nil, syntaxError(err)
+	}
+	if len(tree.Stmts) > maxStatements {
+		return nil, refused(NotUnderstood, "54000", 0, fmt.Sprintf("The text has more than %d statements.", maxStatements), "Send them in several texts.")
+	}
+	if deeper(tree.ProtoReflect(), 6*maxNesting) {
+		return nil, refused(NotUnderstood, "54001", 0, "The statement is nested too deeply.", "Send a simpler statement.")
+	}
+	a := &analysis{env: env, text: text, plan: &Plan{Guarded: map[uint32][]int16{}}, seen: map[string]bool{}}
+	for _, raw := range tree.Stmts {
+		a.statement = Statement{}
+		if err := a.top(raw.Stmt); err != nil {
+			return nil, err
+		}
+		if a.statement.Verb == "" {
+			return nil, a.notUnderstood(nil, 0, "The statement was not understood.")
+		}
+		a.plan.Statements = append(a.plan.Statements, a.statement)
+		a.plan.Writes = a.plan.Writes || a.statement.Writes
+	}
+	return a.finish(tree)
+}
+
+// finish prints the statements and checks the print.
+func (a *analysis) finish(tree *pg.ParseResult) (*Plan, error) {
+	if len(a.plan.Touches) == 0 {
+		a.touch("connect", a.env.Catalog.Connection)
+	}
+	if err := a.fillScans(); err != nil {
+		return nil, err
+	}
+	var texts []string
+	for i, raw := range tree.Stmts {
+		raw.StmtLocation, raw.StmtLen = 0, 0
+		one := &pg.ParseResult{Version: tree.Version, Stmts: []*pg.RawStmt{raw}}
+		text, err := pg.Deparse(one)
+		if err != nil {
+			return nil, a.unprintable()
+		}
+		back, err := pg.Parse(text)
+		if err != nil || len(back.Stmts) != 1 {
+			return nil, a.unprintable()
+		}
+		back.Stmts[0].StmtLocation, back.Stmts[0].StmtLen = 0, 0
+		forgetPlaces(one.ProtoReflect())
+		forgetPlaces(back.ProtoReflect())
+		if !proto.Equal(one, back) {
+			return nil, a.unprintable()
+		}
+		a.plan.Statements[i].Text = text
+		texts = append(texts, text)
+	}
+	a.plan.Text = strings.Join(texts, "; ")
+	return a.plan, nil
+}
+
+func (a *analysis) unprintable() *Error {
+	return refused(NotUnderstood, "0A000", 0, "The statement cannot be printed again exactly as it was understood.", "Write it in a simpler way.")
+}
+
+// places are the fields of the tree that say where in a text a node stood.
+var places = []protoreflect.Name{"location", "stmt_location", "stmt_len", "name_location", "arg_location", "rexpr_list_start", "rexpr_list_end", "list_start", "list_end"}
+
+// forgetPlaces clears them, so that two trees can be compared.
+func forgetPlaces(m protoreflect.Message) {
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case slices.Contains(places, f.Name()):
+			m.Clear(f)
+		case f.Kind() != protoreflect.MessageKind:
+		case f.IsList():
+			for i := range v.List().Len() {
+				forgetPlaces(v.List().Get(i).Message())
+			}
+		default:
+			forgetPlaces(v.Message())
+		}
+		return true
+	})
+}
+
+// deeper says whether a tree has more levels than n.
+func deeper(m protoreflect.Message, n int) bool {
+	if n == 0 {
+		return true
+	}
+	found := false
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case f.Kind() != protoreflect.MessageKind:
+		case f.IsList():
+			for i := range v.List().Len() {
+				found = found || deeper(v.List().Get(i).Message(), n-1)
+			}
+		default:
+			found = deeper(v.Message(), n-1)
+		}
+		return !found
+	})
+	return found
+}
+
+// analysis is the work on one text.
+type analysis struct {
+	env       Environment
+	text      string
+	plan      *Plan
+	statement Statement
+	seen      map[string]bool // touches
+	depth     int
+	scans     []pendingScan
+	named     []*Relation // every relation that was scanned, in order, with repetitions
+}
+
+// touch adds a touch, once.
+func (a *analysis) touch(action string, r policy.Resource) {
+	key := action + " " + r.Type + " " + r.ID
+	if a.seen[key] {
+		return
+	}
+	a.seen[key] = true
+	a.plan.Touches = append(a.plan.Touches, policy.Touch{Action: action, Resource: r})
+}
+
+// relation notes that a relation is named by the plan, and which of its columns must stay masked.
+func (a *analysis) relation(r *Relation) {
+	a.named = append(a.named, r)
+	if slices.Contains(a.plan.Relations, r) {
+		return
+	}
+	a.plan.Relations = append(a.plan.Relations, r)
+	var guarded []int16
+	for i := range r.Columns {
+		if e := a.read(r, &r.Columns[i]); !e.Visible || e.Mask != policy.MaskNone {
+			guarded = append(guarded, r.Columns[i].Number)
+		}
+	}
+	if guarded != nil {
+		a.plan.Guarded[r.OID] = guarded
+	}
+}
+
+func (a *analysis) read(r *Relation, c *Column) policy.Exposure {
+	return a.env.Sight.Read(a.env.Catalog.ColumnResource(r, c))
+}
+
+// top understands one statement.
+func (a *analysis) top(n *pg.Node) error {
+	a.named = nil
+	switch v := n.GetNode().(type) {
+	case *pg.Node_SelectStmt:
+		a.statement.Verb = Select
+		_, err := a.selectStmt(v.SelectStmt, nil, nil)
+		return err
+	case *pg.Node_InsertStmt:
+		return a.insert(v.InsertStmt)
+	case *pg.Node_UpdateStmt:
+		return a.update(v.UpdateStmt)
+	case *pg.Node_DeleteStmt:
+		return a.delete(v.DeleteStmt)
+	case *pg.Node_TransactionStmt:
+		return a.transaction(v.TransactionStmt)
+	case *pg.Node_VariableSetStmt:
+		return a.set(v.VariableSetStmt)
+	case *pg.Node_VariableShowStmt:
+		return a.show(v.VariableShowStmt)
+	case *pg.Node_CreateStmt:
+		return a.createTable(v.CreateStmt)
+	case *pg.Node_IndexStmt:
+		return a.createIndex(v.IndexStmt)
+	case *pg.Node_AlterTableStmt:
+		return a.alterTable(v.AlterTableStmt)
+	case *pg.Node_DropStmt:
+		return a.drop(v.DropStmt)
+	case *pg.Node_TruncateStmt:
+		return a.truncate(v.TruncateStmt)
+	}
+	return a.notBuilt(0, statementName(n)+" statements are")
+}

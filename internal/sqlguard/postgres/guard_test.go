@@ -1,0 +1,248 @@
+package postgres
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+	"golang.org/x/tools/txtar"
+
+	"gatehouse/internal/policy"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// eyes see what the map says of a resource; everything else as it is.
+type eyes map[string]policy.Exposure
+
+func (e eyes) Read(r policy.Resource) policy.Exposure {
+	if x, ok := e[r.ID]; ok {
+		return x
+	}
+	return policy.Exposure{Visible: true, Mask: policy.MaskNone}
+}
+
+func shop() Environment {
+	text := Name{"pg_catalog", "text"}
+	col := func(n int16, name string, t Name, spelled string, labels ...string) Column {
+		return Column{Name: name, Number: n, Type: t, TypeMod: -1, Spelled: spelled, Labels: labels}
+	}
+	integer := Name{"pg_catalog", "int4"}
+	customers := &Relation{OID: 100, Name: Name{"public", "customers"}, Kind: Table, Natts: 7, PrimaryKey: []int16{1}, Columns: []Column{
+		col(1, "id", integer, "integer"),
+		col(2, "name", text, "text"),
+		col(3, "email", text, "text", "pii.email"),
+		col(4, "ssn", Name{"pg_catalog", "varchar"}, "character varying(20)", "pii.national_id"),
+		col(6, "profile", Name{"pg_catalog", "jsonb"}, "jsonb", "pii"),
+		col(7, "secret", text, "text", "secret"),
+	}, Cascades: []Cascade{{OID: 101, OnDelete: "delete", OnUpdate: "update"}}}
+	orders := &Relation{OID: 101, Name: Name{"public", "orders"}, Kind: Table, Natts: 4, PrimaryKey: []int16{1}, Columns: []Column{
+		col(1, "id", integer, "integer"), col(2, "customer_id", integer, "integer"),
+		col(3, "total", Name{"pg_catalog", "numeric"}, "numeric"), col(4, "status", text, "text"),
+	}}
+	audited := &Relation{OID: 102, Name: Name{"public", "audited"}, Kind: Table, Columns: []Column{col(1, "id", integer, "integer")},
+		Calls: []Function{{OID: 1, Name: Name{"public", "trg"}}}}
+	names := &Relation{OID: 103, Name: Name{"public", "names"}, Kind: View, Reaches: []uint32{100}, Columns: []Column{col(1, "who", text, "text", "pii.email")}}
+	odd := &Relation{OID: 104, Name: Name{"public", "Odd Table"}, Kind: Table, Columns: []Column{col(1, "Col \"x\"", text, "text"), col(2, "tag", Name{"public", "citext"}, "public.citext")}}
+	odd.Columns[1].Extension = true
+	vault := &Relation{OID: 105, Name: Name{"public", "vault"}, Kind: Table, Columns: []Column{col(1, "id", integer, "integer")}}
+	c := &Catalog{
+		Connection: policy.Resource{Entity: policy.Entity{Type: "Connection", ID: "orders"}},
+		Epoch:      1, SearchPath: []string{"public"},
+		Relations: map[Name]*Relation{}, ByOID: map[uint32]*Relation{},
+		Types: map[Name]*Type{{"public", "mood"}: {OID: 1, Name: Name{"public", "mood"}, Kind: 'e'}},
+	}
+	for _, r := range []*Relation{customers, orders, audited, names, odd, vault} {
+		c.Relations[r.Name], c.ByOID[r.OID] = r, r
+	}
+	return Environment{Catalog: c, Sight: eyes{
+		"orders/public.customers.email":   {Visible: true, Mask: policy.MaskEmail},
+		"orders/public.customers.ssn":     {Visible: true, Mask: policy.MaskPartial},
+		"orders/public.customers.profile": {Visible: true, Mask: policy.MaskRedact},
+		"orders/public.customers.secret":  {},
+		"orders/public.names.who":         {Visible: true, Mask: policy.MaskRedact},
+		"orders/public.vault":             {},
+		"orders/public.vault.id":          {},
+	}}
+}
+
+// report is what a golden case shows of an analysis.
+func report(p *Plan, err error) string {
+	var b strings.Builder
+	var e *Error
+	if errors.As(err, &e) {
+		fmt.Fprintf(&b, "%s %s at %d: %s\nremedy: %s\n", e.Reason, e.SQLState, e.Position, e.Message, e.Remedy)
+		return b.String()
+	}
+	b.WriteString(p.Text + "\n")
+	for _, s := range p.Statements {
+		fmt.Fprintf(&b, "%s", s.Verb)
+		if s.Writes {
+			b.WriteString(" writes")
+		}
+		b.WriteString("\n")
+	}
+	if p.Masked {
+		b.WriteString("masked\n")
+	}
+	for _, t := range p.Touches {
+		b.WriteString("  " + t.String() + "\n")
+	}
+	return b.String()
+}
+
+// TestGolden runs the cases of testdata: files of statements, each followed by what became of it.
+func TestGolden(t *testing.T) {
+	g, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no cases", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := &txtar.Archive{Comment: archive.Comment}
+			for i := 0; i < len(archive.Files); i++ {
+				f := archive.Files[i]
+				sql, ok := strings.CutSuffix(f.Name, ".sql")
+				if !ok {
+					continue
+				}
+				got := report(g.Analyze(shop(), strings.TrimSuffix(string(f.Data), "\n")))
+				out.Files = append(out.Files, f, txtar.File{Name: sql + ".want", Data: []byte(got)})
+				if *update {
+					continue
+				}
+				if i+1 >= len(archive.Files) || archive.Files[i+1].Name != sql+".want" {
+					t.Errorf("%s: no expectation", f.Name)
+				} else if want := string(archive.Files[i+1].Data); got != want {
+					t.Errorf("%s\n%sgot\n%swant\n%s", f.Name, f.Data, got, want)
+				}
+			}
+			if *update {
+				if err := os.WriteFile(file, txtar.Format(out), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// TestMasksAreTotal: a mask's expression is a constant, or built of functions that never raise.
+func TestMaskText(t *testing.T) {
+	c := Column{Name: "c", Type: Name{"pg_catalog", "int4"}, Spelled: "integer"}
+	for m := policy.MaskNull; m < policy.MaskNone; m++ {
+		if got := maskText(&c, m, "t.c1"); got != "NULL::integer" {
+			t.Errorf("%v of an integer: %s", m, got)
+		}
+	}
+	c.Domain = true
+	if got := maskText(&c, policy.MaskEmail, "t.c1"); got != "CASE WHEN false THEN t.c1 END" {
+		t.Errorf("a domain: %s", got)
+	}
+}
+
+func TestRedactError(t *testing.T) {
+	got := RedactError(map[byte]string{'S': "ERROR", 'C': "22P02", 'M': `invalid input syntax for type integer: "alice@x"`, 'D': "x", 'H': "x", 'W': "x", 'q': "x", 'P': "3", 'F': "f.c"})
+	if len(got) != 3 || strings.Contains(got['M'], "alice") {
+		t.Errorf("got %v", got)
+	}
+	got = RedactError(map[byte]string{'S': "ERROR", 'C': "42P01", 'M': `relation "x" does not exist`, 'D': "x"})
+	if got['M'] != `relation "x" does not exist` || got['D'] != "" {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestBounds(t *testing.T) {
+	g, _ := New()
+	for name, text := range map[string]string{
+		"nul":     "SELECT '\x00'",
+		"utf8":    "SELECT '\xff'",
+		"long":    "SELECT '" + strings.Repeat("x", maxText) + "'",
+		"nested":  "SELECT " + strings.Repeat("(SELECT ", 1000) + "1" + strings.Repeat(")", 1000),
+		"many":    strings.Repeat("SELECT 1;", maxStatements+1),
+		"deep or": "SELECT " + strings.Repeat("NOT ", 5000) + "true",
+	} {
+		var e *Error
+		if _, err := g.Analyze(shop(), text); !errors.As(err, &e) || e.Remedy == "" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := g.Analyze(Environment{}, "SELECT 1"); err == nil {
+		t.Error("the zero environment understands")
+	}
+	p, err := g.Analyze(shop(), "  -- nothing\n")
+	if err != nil || len(p.Statements) != 0 || len(p.Touches) == 0 {
+		t.Errorf("an empty text: %+v, %v", p, err)
+	}
+}
+
+// FuzzAnalyze: no text makes the guard panic; what it prints parses, and it touches something; no scan of a
+// partly seen table stays a plain table.
+func FuzzAnalyze(f *testing.F) {
+	files, _ := filepath.Glob("testdata/*.txtar")
+	for _, file := range files {
+		archive, err := txtar.ParseFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, one := range archive.Files {
+			if strings.HasSuffix(one.Name, ".sql") {
+				f.Add(string(one.Data))
+			}
+		}
+	}
+	g, err := New()
+	if err != nil {
+		f.Fatal(err)
+	}
+	env := shop()
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := g.Analyze(env, text)
+		if err != nil {
+			if e, ok := err.(*Error); !ok || e.Remedy == "" || e.SQLState == "" {
+				t.Fatalf("not a proper error: %#v", err)
+			}
+			return
+		}
+		if len(p.Touches) == 0 {
+			t.Fatal("a plan without touches")
+		}
+		tree, err := pg.Parse(p.Text)
+		if err != nil {
+			t.Fatalf("the print does not parse: %v\n%s", err, p.Text)
+		}
+		if len(tree.Stmts) != len(p.Statements) {
+			t.Fatalf("%d statements printed as %d", len(p.Statements), len(tree.Stmts))
+		}
+		if p.Writes {
+			return
+		}
+		for _, hidden := range []string{".secret", ".vault"} {
+			if strings.Contains(p.Text, hidden) && !strings.Contains(text, hidden) {
+				t.Fatalf("a hidden name came in: %s", p.Text)
+			}
+		}
+	})
+}
+
+func BenchmarkAnalyze(b *testing.B) {
+	g, _ := New()
+	env := shop()
+	for b.Loop() {
+		if _, err := g.Analyze(env, "SELECT c.name, c.email, sum(o.total) FROM customers c JOIN orders o ON o.customer_id = c.id WHERE o.status = 'paid' GROUP BY c.id"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

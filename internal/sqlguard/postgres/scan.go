@@ -1,0 +1,273 @@
+package postgres
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+
+	"gatehouse/internal/policy"
+)
+
+// lookup finds the relation that a range variable names.
+func (a *analysis) lookup(v *pg.RangeVar) (*Relation, error) {
+	if v.Catalogname != "" {
+		return nil, a.notUnderstood(nil, v.Location, "A relation is named with at most a schema.")
+	}
+	if v.Schemaname != "" {
+		if isSystemSchema(v.Schemaname) {
+			return nil, a.notBuilt(v.Location, "Reads of the system catalogs are")
+		}
+		if r := a.env.Catalog.Relations[Name{v.Schemaname, v.Relname}]; r != nil {
+			return r, nil
+		}
+		return nil, a.unknownTable(v.Schemaname+"."+v.Relname, v.Location)
+	}
+	if strings.HasPrefix(v.Relname, "pg_") {
+		return nil, a.notBuilt(v.Location, "Reads of the system catalogs are")
+	}
+	for _, schema := range a.env.Catalog.SearchPath {
+		if r := a.env.Catalog.Relations[Name{schema, v.Relname}]; r != nil {
+			return r, nil
+		}
+	}
+	return nil, a.unknownTable(v.Relname, v.Location)
+}
+
+func isSystemSchema(s string) bool {
+	return s == "information_schema" || strings.HasPrefix(s, "pg_")
+}
+
+// name puts the relation's full name into a range variable.
+func qualify(v *pg.RangeVar, r *Relation) { v.Schemaname, v.Relname = r.Name.Schema, r.Name.Name }
+
+// scan makes the item of a relation in FROM. Where the principal sees it only in part, the node becomes a
+// sub-select that exposes exactly what is seen, with the columns bound by position.
+func (a *analysis) scan(n *pg.Node, v *pg.RangeVar, s *scope) (*item, error) {
+	if v.Schemaname == "" && v.Catalogname == "" {
+		if c := s.cte(v.Relname); c != nil {
+			if !c.known {
+				return nil, a.notBuilt(v.Location, "References to a later WITH query are")
+			}
+			it := &item{alias: v.Relname, columns: slices.Clone(c.columns), deep: c.deep}
+			return it, a.alias(it, v.Alias, v.Location)
+		}
+	}
+	r, err := a.lookup(v)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.readable(r, v.Location); err != nil {
+		return nil, err
+	}
+	a.relation(r)
+	a.touch("read", a.env.Catalog.TableResource(r.Name))
+	it := &item{alias: v.Relname, relation: r, deep: []*Relation{r}}
+	seen := make([]policy.Exposure, len(r.Columns))
+	for i := range r.Columns {
+		c := &r.Columns[i]
+		seen[i] = a.read(r, c)
+		if seen[i].Visible {
+			it.columns = append(it.columns, column{name: c.Name, from: []source{{it, c}}, extension: c.Extension && seen[i].Mask == policy.MaskNone})
+		}
+		it.masked = it.masked || !seen[i].Visible || seen[i].Mask != policy.MaskNone
+	}
+	if err := a.alias(it, v.Alias, v.Location); err != nil {
+		return nil, err
+	}
+	if !it.masked {
+		qualify(v, r)
+		return it, nil
+	}
+	alias := v.Alias
+	if alias == nil {
+		alias = &pg.Alias{Aliasname: v.Relname}
+	}
+	sub := &pg.RangeSubselect{Alias: alias}
+	n.Node = &pg.Node_RangeSubselect{RangeSubselect: sub}
+	a.scans = append(a.scans, pendingScan{sub, it, seen, v.Inh})
+	return it, nil
+}
+
+// pendingScan is a sub-select whose body is written when it is known which columns are used.
+type pendingScan struct {
+	node     *pg.RangeSubselect
+	item     *item
+	seen     []policy.Exposure
+	children bool // its inheritance children too
+}
+
+// fillScans writes the sub-selects. One exposes what is seen and used; under an alias with column names,
+// which count by position, all that is seen.
+func (a *analysis) fillScans() error {
+	for _, p := range a.scans {
+		used := func(c *Column) bool { return slices.Contains(p.item.used, c) }
+		if len(p.node.Alias.Colnames) > 0 {
+			used = func(*Column) bool { return true }
+		}
+		for i := range p.item.relation.Columns {
+			if used(&p.item.relation.Columns[i]) && p.seen[i].Mask != policy.MaskNone {
+				a.plan.Masked = true
+			}
+		}
+		var err error
+		if p.node.Subquery, err = parseSelect(scanText(p.item.relation, p.seen, used, p.children)); err != nil {
+			return a.unprintable()
+		}
+	}
+	return nil
+}
+
+// readable refuses relations that cannot be read safely.
+func (a *analysis) readable(r *Relation, location int32) error {
+	table := a.env.Catalog.TableResource(r.Name)
+	if !a.env.Sight.Read(table).Visible {
+		return a.denied(location, "The statement reads "+table.ID+", which no policy permits.", policy.Touch{Action: "read", Resource: table})
+	}
+	switch r.Kind {
+	case Table, PartitionedTable, ForeignTable:
+	case View, MaterializedView:
+		if r.Unknown {
+			return a.notBuilt(location, "Views whose definition cannot be traced ("+r.Name.String()+") are")
+		}
+		for _, oid := range r.Reaches {
+			if err := a.reached(r, oid, location); err != nil {
+				return err
+			}
+		}
+		for _, f := range r.Calls {
+			a.touch("call", a.env.Catalog.FunctionResource(f))
+		}
+	default:
+		return a.notBuilt(location, "Reads of sequences are")
+	}
+	if r.Rules && r.Kind != View {
+		return a.notBuilt(location, "Tables with rewrite rules ("+r.Name.String()+") are")
+	}
+	return nil
+}
+
+// reached says whether a view may show what it reads of a relation: a relation that the principal sees only
+// in part by hidden columns is not shown through a view. Masked columns are: the view's own columns carry
+// their labels.
+func (a *analysis) reached(view *Relation, oid uint32, location int32) error {
+	below := a.env.Catalog.ByOID[oid]
+	if below == nil {
+		return a.notBuilt(location, "Views over relations outside the connection's schemas ("+view.Name.String()+") are")
+	}
+	table := a.env.Catalog.TableResource(below.Name)
+	if !a.env.Sight.Read(table).Visible {
+		return a.denied(location, "The view "+view.Name.String()+" reads "+table.ID+", which no policy permits.", policy.Touch{Action: "read", Resource: table})
+	}
+	for i := range below.Columns {
+		c := a.env.Catalog.ColumnResource(below, &below.Columns[i])
+		if !a.env.Sight.Read(c).Visible {
+			return a.denied(location, "The view "+view.Name.String()+" can show the column "+c.ID+", which no policy permits.", policy.Touch{Action: "read", Resource: c})
+		}
+	}
+	return nil
+}
+
+// alias gives an item the name, and the names of columns, that the statement gives it.
+func (a *analysis) alias(it *item, alias *pg.Alias, location int32) error {
+	it.qualified, it.bare = true, true
+	if alias == nil {
+		return nil
+	}
+	it.alias, it.aliased = alias.Aliasname, true
+	if len(alias.Colnames) > len(it.columns) {
+		return refused(UnknownName, "42P10", a.at(location), "table "+quoted(it.alias)+" has fewer columns than its alias names", "Name fewer columns.")
+	}
+	for i, n := range alias.Colnames {
+		it.columns[i].name = n.GetString_().GetSval()
+	}
+	return nil
+}
+
+// ident writes an identifier for SQL text, always quoted.
+func ident(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
+
+// scanText is the sub-select of a partly seen relation. Its columns are bound by position, so that a renamed
+// column cannot take the place of another.
+func scanText(r *Relation, seen []policy.Exposure, used func(*Column) bool, children bool) string {
+	var b strings.Builder
+	b.WriteString("SELECT ")
+	first := true
+	for i := range r.Columns {
+		if !seen[i].Visible || !used(&r.Columns[i]) {
+			continue
+		}
+		if !first {
+			b.WriteString(", ")
+		}
+		first = false
+		c := &r.Columns[i]
+		b.WriteString(maskText(c, seen[i].Mask, fmt.Sprintf("t.c%d", i+1)))
+		b.WriteString(" AS ")
+		b.WriteString(ident(c.Name))
+	}
+	b.WriteString(" FROM ")
+	if !children {
+		b.WriteString("ONLY ")
+	}
+	b.WriteString(ident(r.Name.Schema) + "." + ident(r.Name.Name) + " AS t(")
+	for i := range r.Columns {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "c%d", i+1)
+	}
+	b.WriteString(")")
+	return b.String()
+}
+
+// maskText is the expression that shows a value under a mask. It has exactly the column's type, it is
+// total (it never raises an error), and a mask that does not fit the type shows nothing.
+func maskText(c *Column, m policy.Mask, value string) string {
+	if m == policy.MaskNone {
+		return value
+	}
+	null := "NULL::" + c.Spelled
+	if c.Domain {
+		// A domain may refuse NULL, and its checks may raise; a branch that is never taken has its type.
+		return "CASE WHEN false THEN " + value + " END"
+	}
+	if !textLike(c) {
+		return null
+	}
+	text := value + "::text"
+	switch m {
+	case policy.MaskRedact:
+		return "'***'::" + c.Spelled
+	case policy.MaskPartial:
+		return "CASE WHEN " + value + " IS NULL THEN NULL" +
+			" WHEN pg_catalog.length(" + text + ") >= 8 THEN '***' || pg_catalog.right(" + text + ", 4)" +
+			" ELSE '***' END::" + c.Spelled
+	case policy.MaskEmail:
+		return "CASE WHEN " + value + " IS NULL THEN NULL" +
+			" WHEN pg_catalog.strpos(" + text + ", '@') > 3 THEN pg_catalog.left(" + text + ", 1) || '***@***.invalid'" +
+			" ELSE '***' END::" + c.Spelled
+	}
+	return null
+}
+
+func textLike(c *Column) bool {
+	if c.Type.Schema != "pg_catalog" {
+		return false
+	}
+	switch c.Type.Name {
+	case "text", "varchar", "bpchar":
+		return true
+	}
+	return false
+}
+
+// parseSelect is the tree of a select that this package wrote.
+func parseSelect(text string) (*pg.Node, error) {
+	tree, err := pg.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	return tree.Stmts[0].Stmt, nil
+}

@@ -1,0 +1,271 @@
+package postgres
+
+import (
+	pg "github.com/pganalyze/pg_query_go/v6"
+
+	"gatehouse/internal/policy"
+)
+
+// column is one column of a thing in FROM, by the name that it has there.
+type column struct {
+	name string
+	// from are the columns of relations that a reference reads; none for computed ones, whose sources
+	// were touched where they were computed.
+	from []source
+	// extension is set where its operators are not those of pg_catalog.
+	extension bool
+}
+
+type source struct {
+	item   *item
+	column *Column
+}
+
+// item is one thing in FROM that names can refer to (a range table entry).
+type item struct {
+	alias    string
+	aliased  bool // the alias was given, so the relation's own name does not count
+	relation *Relation
+	columns  []column
+	// raw is set for the relation that a statement writes: its values are not masked where they are read.
+	raw bool
+	// masked is set where the scan became a sub-select.
+	masked bool
+	// qualified and bare say whether its columns can be named with and without the alias.
+	qualified, bare bool
+	// deep are the relations that are read below it, for row locks.
+	deep []*Relation
+	// used are the columns of a masked scan that were referred to, for GROUP BY.
+	used []*Column
+	// refused, where set, is why a use of the columns is an error.
+	refused *Error
+}
+
+// scope is a level of names: what FROM offers, then the levels outside.
+type scope struct {
+	up    *scope
+	items []*item
+	ctes  []*cte
+}
+
+type cte struct {
+	name    string
+	columns []column
+	known   bool // its columns are known: a reference can be resolved
+	deep    []*Relation
+}
+
+func (s *scope) cte(name string) *cte {
+	for ; s != nil; s = s.up {
+		for i := len(s.ctes) - 1; i >= 0; i-- {
+			if s.ctes[i].name == name {
+				return s.ctes[i]
+			}
+		}
+	}
+	return nil
+}
+
+// use notes that a column of an item is read.
+func (a *analysis) use(it *item, c *column, location int32, direct bool) error {
+	if it.refused != nil {
+		return it.refused
+	}
+	if c.extension && !direct {
+		return a.notBuilt(location, "Operators and functions over the extension type of column "+quoted(c.name)+" are")
+	}
+	for _, src := range c.from {
+		if err := a.useSource(src, location); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *analysis) useSource(src source, location int32) error {
+	r := src.item.relation
+	resource := a.env.Catalog.ColumnResource(r, src.column)
+	e := a.env.Sight.Read(resource)
+	switch {
+	case !e.Visible:
+		return a.denied(location, "The statement reads the column "+resource.ID+", which no policy permits.", policy.Touch{Action: "read", Resource: resource})
+	case src.item.raw && e.Mask != policy.MaskNone:
+		return a.denied(location, "A statement that writes a table sees its values as they are, and this one reads the masked column "+resource.ID+".", policy.Touch{Action: "reveal", Resource: resource})
+	}
+	if src.item.raw {
+		a.touch("read", a.env.Catalog.TableResource(r.Name))
+	}
+	if src.item.masked {
+		src.item.used = append(src.item.used, src.column)
+	}
+	a.touch("read", resource)
+	return nil
+}
+
+// useAll notes that every column of an item is read: a star or a whole row.
+func (a *analysis) useAll(it *item, location int32) error {
+	for i := range it.columns {
+		if err := a.use(it, &it.columns[i], location, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// systemColumns can be read of plain tables (PostgreSQL documentation, 5.5); they carry no data.
+var systemColumns = map[string]bool{"ctid": true, "tableoid": true, "xmin": true, "xmax": true, "cmin": true, "cmax": true}
+
+// columnRef resolves a reference. Stars are handled by the target list. direct is set where the reference
+// is a whole output column.
+func (a *analysis) columnRef(c *pg.ColumnRef, s *scope, direct bool) (column, error) {
+	var parts []string
+	for _, f := range c.Fields {
+		if f.GetAStar() != nil {
+			return column{}, a.notUnderstood(f, c.Location, "")
+		}
+		parts = append(parts, f.GetString_().GetSval())
+	}
+	switch len(parts) {
+	case 1:
+		return a.bareName(parts[0], s, c.Location, direct)
+	case 2:
+		it := s.find(parts[0])
+		if it == nil {
+			return column{}, missingFrom(a, parts[0], c.Location)
+		}
+		return a.itemColumn(it, parts[1], c.Location, direct)
+	case 3:
+		it := s.findRelation(Name{parts[0], parts[1]})
+		if it == nil {
+			return column{}, missingFrom(a, parts[1], c.Location)
+		}
+		c.Fields = c.Fields[1:] // the scan may be a sub-select, which has no schema
+		return a.itemColumn(it, parts[2], c.Location, direct)
+	}
+	return column{}, a.notUnderstood(nil, c.Location, "A column is named with at most a schema and a table.")
+}
+
+func missingFrom(a *analysis, name string, location int32) *Error {
+	return refused(UnknownName, "42P01", a.at(location), "missing FROM-clause entry for table "+quoted(name), "Name the table in FROM, or correct the name.")
+}
+
+// find is the item that a qualified reference means.
+func (s *scope) find(alias string) *item {
+	for ; s != nil; s = s.up {
+		for _, it := range s.items {
+			if it.qualified && it.alias == alias {
+				return it
+			}
+		}
+	}
+	return nil
+}
+
+func (s *scope) findRelation(n Name) *item {
+	for ; s != nil; s = s.up {
+		for _, it := range s.items {
+			if it.qualified && !it.aliased && it.relation != nil && it.relation.Name == n {
+				return it
+			}
+		}
+	}
+	return nil
+}
+
+func (a *analysis) itemColumn(it *item, name string, location int32, direct bool) (column, error) {
+	var found *column
+	for i := range it.columns {
+		if it.columns[i].name == name {
+			if found != nil {
+				return column{}, ambiguous(a, name, location)
+			}
+			found = &it.columns[i]
+		}
+	}
+	if found != nil {
+		return *found, a.use(it, found, location, direct)
+	}
+	if it.relation != nil {
+		if c := it.relation.Column(name); c != nil { // hidden
+			return column{}, a.useSource(source{it, c}, location)
+		}
+		if systemColumns[name] {
+			if it.masked {
+				return column{}, a.notBuilt(location, "System columns of tables with masked columns are")
+			}
+			a.touch("read", a.env.Catalog.TableResource(it.relation.Name))
+			return column{name: name}, nil
+		}
+	}
+	return column{}, a.unknownColumn(it.alias+"."+name, location)
+}
+
+// bareName resolves a name without a qualifier: a column at the innermost level that has one, else a
+// whole row.
+func (a *analysis) bareName(name string, s *scope, location int32, direct bool) (column, error) {
+	for level := s; level != nil; level = level.up {
+		it, c, err := level.bare(a, name, location)
+		if err != nil {
+			return column{}, err
+		}
+		if c != nil {
+			return *c, a.use(it, c, location, direct)
+		}
+		if systemColumns[name] {
+			for _, it := range level.items {
+				if it.bare && it.relation != nil {
+					return a.itemColumn(it, name, location, direct)
+				}
+			}
+		}
+	}
+	if it := s.find(name); it != nil {
+		return column{name: name}, a.useAll(it, location)
+	}
+	for level := s; level != nil; level = level.up {
+		for _, it := range level.items {
+			if it.relation != nil && it.bare {
+				if c := it.relation.Column(name); c != nil {
+					return column{}, a.useSource(source{it, c}, location)
+				}
+			}
+		}
+	}
+	return column{}, a.unknownColumn(name, location)
+}
+
+// bare finds the one column of a level that a bare name means.
+func (s *scope) bare(a *analysis, name string, location int32) (*item, *column, error) {
+	var in *item
+	var found *column
+	for _, it := range s.items {
+		if !it.bare {
+			continue
+		}
+		for i := range it.columns {
+			if it.columns[i].name != name {
+				continue
+			}
+			if found != nil {
+				return nil, nil, ambiguous(a, name, location)
+			}
+			in, found = it, &it.columns[i]
+		}
+	}
+	return in, found, nil
+}
+
+func ambiguous(a *analysis, name string, location int32) *Error {
+	return refused(UnknownName, "42702", a.at(location), "column reference "+quoted(name)+" is ambiguous", "Qualify it with its table.")
+}
+
+// enter guards the stack of the walk.
+func (a *analysis) enter() error {
+	a.depth++
+	if a.depth > maxNesting {
+		return refused(NotUnderstood, "54001", 0, "The statement is nested too deeply.", "Send a simpler statement.")
+	}
+	return nil
+}
+
+func (a *analysis) leave() { a.depth-- }
