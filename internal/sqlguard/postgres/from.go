@@ -235,6 +235,13 @@ func (a *analysis) join(v *pg.JoinExpr, s *scope, left []*item) ([]*item, error)
 		if err := a.alias(out, v.Alias, 0); err != nil {
 			return nil, err
 		}
+		if len(v.Alias.Colnames) > 0 {
+			for _, c := range out.columns {
+				for _, src := range c.from {
+					src.item.all = true
+				}
+			}
+		}
 		return append([]*item{out}, hidden(l, r, true)...), nil
 	}
 	items := append([]*item{out}, hidden(l, r, false)...)

@@ -16,7 +16,7 @@ var functions = listed(`
 	regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table regexp_substr repeat replace
 	reverse right rpad rtrim sha224 sha256 sha384 sha512 split_part starts_with string_to_array
 	string_to_table strpos substr substring translate unistr upper similar_to_escape like_escape to_hex
-	bit_count get_bit get_byte set_bit set_byte to_ascii text_pattern_eq
+	bit_count get_bit get_byte set_bit set_byte to_ascii
 
 	age clock_timestamp date_bin date_part date_trunc extract isfinite justify_days justify_hours
 	justify_interval make_date make_interval make_time make_timestamp make_timestamptz now

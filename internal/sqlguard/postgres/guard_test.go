@@ -139,7 +139,25 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestMasksAreTotal: a mask's expression is a constant, or built of functions that never raise.
+// one is a golden case.
+type one struct{ name, sql string }
+
+func cases(t *testing.T, file string) []one {
+	t.Helper()
+	archive, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []one
+	for _, f := range archive.Files {
+		if name, ok := strings.CutSuffix(f.Name, ".sql"); ok {
+			out = append(out, one{name, strings.TrimSuffix(string(f.Data), "\n")})
+		}
+	}
+	return out
+}
+
+// TestMaskText: a mask's expression is a constant, or built of functions that never raise.
 func TestMaskText(t *testing.T) {
 	c := Column{Name: "c", Type: Name{"pg_catalog", "int4"}, Spelled: "integer"}
 	for m := policy.MaskNull; m < policy.MaskNone; m++ {

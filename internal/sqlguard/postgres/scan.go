@@ -103,7 +103,7 @@ type pendingScan struct {
 func (a *analysis) fillScans() error {
 	for _, p := range a.scans {
 		used := func(c *Column) bool { return slices.Contains(p.item.used, c) }
-		if len(p.node.Alias.Colnames) > 0 {
+		if p.item.all || len(p.node.Alias.Colnames) > 0 {
 			used = func(*Column) bool { return true }
 		}
 		for i := range p.item.relation.Columns {

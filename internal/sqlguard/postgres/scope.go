@@ -37,6 +37,8 @@ type item struct {
 	deep []*Relation
 	// used are the columns of a masked scan that were referred to, for GROUP BY.
 	used []*Column
+	// all is set where the columns count by position: then every column that is seen is exposed.
+	all bool
 	// refused, where set, is why a use of the columns is an error.
 	refused *Error
 }

@@ -1,0 +1,639 @@
+package postgres
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"gatehouse/internal/gate"
+	guard "gatehouse/internal/sqlguard/postgres"
+)
+
+// flushAt is how many bytes are gathered for the client before they are written.
+const flushAt = 64 << 10
+
+// item is one answer that is due, in the order in which the client gets them.
+type item struct {
+	kind      itemKind
+	bytes     []byte // answerLocal
+	entry     *gate.Entry
+	plan      *guard.Plan
+	statement *prepared
+	portal    *portal
+	sequence  uint64
+	done      chan struct{} // answerBarrier
+}
+
+type itemKind int
+
+const (
+	answerLocal   itemKind = iota // bytes of the gateway's own
+	answerReady                   // a ReadyForQuery of the gateway's own, with the database's status
+	answerBarrier                 // everything before is on its way to the client
+	answerFailing                 // of the statement that fails a transaction; the client sees nothing of it
+	answerBatchEnd
+	answerQuery
+	answerParse
+	answerBind
+	answerDescribeStatement
+	answerDescribePortal
+	answerExecute
+	answerClose
+	answerSync
+)
+
+// answering is the state of the goroutine that answers the client.
+type answering struct {
+	status        byte // of the last ReadyForQuery: I, T or E
+	skipping      bool // the database ignores everything until a Sync
+	inTransaction atomic.Bool
+	pending       atomic.Int64 // batches that have not been answered
+	redacting     atomic.Bool  // the session is, or was, under a mask
+	broken        error        // why it ended; read after dead is closed
+
+	out      []byte    // for the client, not yet written
+	current  *result   // of the request whose rows are coming
+	finished []*result // complete, but their transaction may still fail
+	open     []*portal // with entries that are not closed
+	changed  bool      // a statement changed the catalog
+}
+
+// result is what came back for one request, not yet recorded.
+type result struct {
+	entry   *gate.Entry
+	plan    *guard.Plan
+	events  []gate.Event
+	start   int // where in out the rows that are not in events begin; -1: none
+	outcome gate.Outcome
+}
+
+// answer is the answering goroutine: it takes what is due in order, and reads what the database says only
+// where an answer needs it.
+func (s *session) answer() {
+	defer close(s.dead)
+	for {
+		var items []item
+		var ok bool
+		select {
+		case items, ok = <-s.queue:
+		default:
+			if s.broken == nil {
+				s.broken = s.settle()
+			}
+			items, ok = <-s.queue
+		}
+		if !ok {
+			break
+		}
+		for i := range items {
+			it := &items[i]
+			if s.broken == nil {
+				if s.broken = s.answerItem(it); s.broken != nil {
+					s.lose()
+				}
+			}
+			if s.broken != nil {
+				s.loseItem(it)
+			}
+		}
+		if s.broken != nil {
+			s.endBroken()
+		}
+	}
+	if s.broken == nil {
+		s.broken = s.settle()
+	}
+	s.lose()
+}
+
+// failure is why the session must end, for the judge.
+func (s *session) failure() error {
+	if k := s.killing(); k != nil {
+		return k.refusal
+	}
+	if s.broken != nil {
+		return s.broken
+	}
+	return connectionLost(s.target.connection.Name)
+}
+
+func (s *session) answerItem(it *item) error {
+	switch it.kind {
+	case answerLocal:
+		s.out = append(s.out, it.bytes...)
+		return nil
+	case answerReady:
+		s.out = append(s.out, 'Z', 0, 0, 0, 5, s.status)
+		return nil
+	case answerBarrier:
+		err := s.settle()
+		if err == nil {
+			close(it.done)
+		}
+		return err
+	case answerFailing:
+		return s.answerFailed()
+	case answerBatchEnd:
+		s.pending.Add(-1)
+		return nil
+	case answerQuery:
+		return s.answerQuery(it)
+	case answerSync:
+		return s.answerSync(it)
+	}
+	if s.skipping {
+		return s.skip(it)
+	}
+	switch it.kind {
+	case answerParse:
+		return s.answerParse(it)
+	case answerBind:
+		s.open = append(s.open, it.portal)
+		_, err := s.expect(it, '2')
+		return err
+	case answerClose:
+		_, err := s.expect(it, '3')
+		return err
+	case answerDescribeStatement:
+		return s.answerDescribeStatement(it)
+	case answerDescribePortal:
+		body, err := s.expect(it, 'T', 'n')
+		if err == nil && body != nil {
+			it.portal.described = bytes.Clone(body)
+			err = s.checkRows(body, it.portal.plan)
+		}
+		return err
+	case answerExecute:
+		return s.answerExecute(it)
+	}
+	return fmt.Errorf("postgres: an answer of kind %d", it.kind)
+}
+
+// breach is an answer that does not fit what was asked: nothing of it reaches the client.
+func (s *session) breach(what string) error {
+	s.target.log.Error("ALERT: the database's answer does not fit the plan", "session", s.gate.ID(), "breach", what)
+	return &gate.Refusal{
+		Code:     gate.Unavailable,
+		SQLState: "XX000",
+		Reason:   "The database's answer did not fit what was asked, so the session ends.",
+		Remedy:   "Connect again and repeat the statement; if it stays, tell the operator of this gateway.",
+	}
+}
+
+// next reads a message of the database that belongs to an answer. What comes unasked is dealt with here.
+// Before it waits for the database the client gets what is there.
+func (s *session) next() (byte, []byte, error) {
+	for {
+		if s.up.in.r.Buffered() < 5 && len(s.out) > 0 || len(s.out) >= flushAt {
+			if err := s.settle(); err != nil {
+				return 0, nil, err
+			}
+		}
+		typ, body, err := s.up.in.next(maxMessage)
+		if err != nil {
+			if s.killing() == nil {
+				s.target.log.Error("the database went away", "session", s.gate.ID(), "error", err)
+			}
+			return 0, nil, connectionLost(s.target.connection.Name)
+		}
+		switch typ {
+		case 'N', 'A':
+			// Notices can carry values; notifications come from other sessions.
+		case 'S':
+			if err := s.parameter(body); err != nil {
+				return 0, nil, err
+			}
+		default:
+			return typ, body, nil
+		}
+	}
+}
+
+// shownParameters are the settings whose reports the client gets; the others would name roles.
+var shownParameters = []string{
+	"application_name", "client_encoding", "DateStyle", "IntervalStyle", "TimeZone",
+	"standard_conforming_strings", "integer_datetimes", "server_encoding", "server_version",
+}
+
+func (s *session) parameter(body []byte) error {
+	f := fields{b: body}
+	name, value := f.string(), f.string()
+	if err := f.end("ParameterStatus"); err != nil {
+		return s.breach("a malformed ParameterStatus")
+	}
+	s.mu.Lock()
+	s.reported[name] = value
+	s.mu.Unlock()
+	if slices.Contains(shownParameters, name) {
+		s.forward('S', body)
+	}
+	return nil
+}
+
+func (s *session) forward(typ byte, body []byte) { s.out = appendMessage(s.out, typ, body) }
+
+// expect reads the one message that an answer has, or an error. The body is nil after an error.
+func (s *session) expect(it *item, types ...byte) ([]byte, error) {
+	typ, body, err := s.next()
+	if err != nil {
+		return nil, err
+	}
+	if typ == 'E' {
+		return nil, s.fail(it, body)
+	}
+	if !slices.Contains(types, typ) {
+		return nil, s.breach(fmt.Sprintf("a message of type %q", typ))
+	}
+	s.forward(typ, body)
+	return body, nil
+}
+
+// fail passes an error of the database on, and skips what the database skips.
+func (s *session) fail(it *item, body []byte) error {
+	text, err := s.forwardError(body)
+	if err != nil {
+		return err
+	}
+	s.skipping = true
+	return s.notRun(it, gate.Outcome{Status: "error", Error: text})
+}
+
+// skip answers what the database ignores after an error: nothing.
+func (s *session) skip(it *item) error {
+	return s.notRun(it, gate.Outcome{Status: "error", Summary: "not run: an earlier statement failed"})
+}
+
+func (s *session) notRun(it *item, o gate.Outcome) error {
+	if it.kind == answerParse {
+		it.statement.failed.Store(true)
+		return closeEntry(it.entry, o)
+	}
+	if it.portal != nil {
+		return closeEntry(it.portal.entry, o)
+	}
+	return nil
+}
+
+func closeEntry(e *gate.Entry, o gate.Outcome, events ...gate.Event) error {
+	if !e.Open() {
+		return nil
+	}
+	return e.Close(o, events...)
+}
+
+// forwardError passes an ErrorResponse on without what could show a masked value or the gateway's own
+// text, and gives its message as the client sees it.
+func (s *session) forwardError(body []byte) (string, error) {
+	values, err := decodeError(body)
+	if err != nil {
+		return "", s.breach("a malformed ErrorResponse")
+	}
+	for _, code := range []byte("PpqWFLR") { // they speak of the text that was printed
+		delete(values, code)
+	}
+	if s.redacting.Load() {
+		values = guard.RedactError(values)
+	}
+	s.out = encodeError(s.out, 'E', values)
+	return values['C'] + ": " + values['M'], nil
+}
+
+func (s *session) answerParse(it *item) error {
+	body, err := s.expect(it, '1')
+	if err != nil || body == nil {
+		return err
+	}
+	return closeEntry(it.entry, gate.Outcome{Status: "ok", Summary: "PREPARE"})
+}
+
+func (s *session) answerDescribeStatement(it *item) error {
+	if body, err := s.expect(it, 't'); err != nil || body == nil {
+		return err
+	}
+	body, err := s.expect(it, 'T', 'n')
+	if err != nil || len(body) == 0 {
+		return err
+	}
+	kept := bytes.Clone(body)
+	it.statement.described.Store(&kept)
+	return s.checkRows(body, it.statement.plan)
+}
+
+// checkRows is the second check: a column whose values would come raw from where the plan masks them.
+func (s *session) checkRows(body []byte, plan *guard.Plan) error {
+	columns, err := decodeRowDescription(body)
+	if err != nil || plan == nil {
+		return s.breach("a malformed RowDescription")
+	}
+	for _, c := range columns {
+		if slices.Contains(plan.Guarded[c.table], c.column) {
+			return s.breach(fmt.Sprintf("column %d of relation %d comes raw", c.column, c.table))
+		}
+	}
+	return nil
+}
+
+// answerQuery reads the answer of a simple query up to its ReadyForQuery.
+func (s *session) answerQuery(it *item) error {
+	r := s.begin(it.entry, it.plan)
+	for {
+		typ, body, err := s.next()
+		if err != nil {
+			return err
+		}
+		switch typ {
+		case 'T':
+			if err := s.checkRows(body, it.plan); err != nil {
+				return err
+			}
+			s.gatherRows()
+			r.events = append(r.events, gate.Event{Kind: gate.ResultSchema, Data: bytes.Clone(body)})
+			s.forward(typ, body)
+		case 'D':
+			s.row(body)
+		case 'C':
+			s.complete(body)
+			s.forward(typ, body)
+		case 'I':
+			s.forward(typ, body)
+		case 'E':
+			s.gatherRows()
+			text, err := s.forwardError(body)
+			if err != nil {
+				return err
+			}
+			r.outcome.Status, r.outcome.Error = "error", text
+		case 'Z':
+			s.gatherRows()
+			s.current = nil
+			s.finished = append(s.finished, r)
+			return s.readyForQuery(it.sequence, body)
+		default:
+			return s.breach(fmt.Sprintf("a message of type %q", typ))
+		}
+	}
+}
+
+// answerExecute reads the answer of an Execute.
+func (s *session) answerExecute(it *item) error {
+	p := it.portal
+	if !p.entry.Open() {
+		// The portal ended in this batch; the database has nothing more for it, and no row may come.
+		_, err := s.expect(it, 'C', 'I')
+		return err
+	}
+	r := s.begin(p.entry, p.plan)
+	if schema := p.schema(); schema != nil {
+		r.events = append(r.events, gate.Event{Kind: gate.ResultSchema, Data: schema})
+	}
+	for {
+		typ, body, err := s.next()
+		if err != nil {
+			return err
+		}
+		switch typ {
+		case 'D':
+			s.row(body)
+			continue
+		case 'C':
+			s.complete(body)
+			s.forward(typ, body)
+		case 'I':
+			s.forward(typ, body)
+		case 's':
+			s.gatherRows()
+			s.forward(typ, body)
+			s.current = nil
+			return p.entry.Record(r.events...) // it can be executed again
+		case 'E':
+			s.gatherRows()
+			s.current = nil
+			text, err := s.forwardError(body)
+			if err != nil {
+				return err
+			}
+			s.skipping = true
+			r.outcome.Status, r.outcome.Error = "error", text
+			return closeEntry(p.entry, r.outcome, r.events...)
+		default:
+			return s.breach(fmt.Sprintf("a message of type %q", typ))
+		}
+		s.gatherRows()
+		s.current = nil
+		s.finished = append(s.finished, r)
+		return nil
+	}
+}
+
+// schema is the RowDescription of a portal as it is recorded: once.
+func (p *portal) schema() []byte {
+	body := p.described
+	p.described = nil
+	if body != nil {
+		return body
+	}
+	if d := p.statement.described.Load(); d != nil && p.plan != nil {
+		return withFormats(*d, p.results)
+	}
+	return nil
+}
+
+// answerSync reads up to the ReadyForQuery of a Sync. An error that comes here is the transaction's.
+func (s *session) answerSync(it *item) error {
+	for {
+		typ, body, err := s.next()
+		if err != nil {
+			return err
+		}
+		switch typ {
+		case 'E':
+			text, err := s.forwardError(body)
+			if err != nil {
+				return err
+			}
+			for _, r := range s.finished {
+				r.outcome.Status, r.outcome.Error = "error", text
+			}
+		case 'Z':
+			s.skipping = false
+			return s.readyForQuery(it.sequence, body)
+		default:
+			return s.breach(fmt.Sprintf("a message of type %q", typ))
+		}
+	}
+}
+
+// answerFailed swallows the answer of the statement that fails a transaction.
+func (s *session) answerFailed() error {
+	for {
+		typ, body, err := s.next()
+		if err != nil {
+			return err
+		}
+		if typ == 'Z' && len(body) == 1 {
+			s.setStatus(body[0])
+			return s.closeFinished()
+		}
+		if typ != 'E' {
+			return s.breach(fmt.Sprintf("a message of type %q", typ))
+		}
+		for _, r := range s.finished {
+			r.outcome.Summary += " (rolled back: a later statement of its batch was refused)"
+		}
+	}
+}
+
+func (s *session) readyForQuery(sequence uint64, body []byte) error {
+	if len(body) != 1 {
+		return s.breach("a malformed ReadyForQuery")
+	}
+	s.setStatus(body[0])
+	if body[0] == 'I' {
+		s.answered.Store(sequence)
+	}
+	if err := s.closeFinished(); err != nil {
+		return err
+	}
+	s.forward('Z', body)
+	return nil
+}
+
+func (s *session) setStatus(status byte) {
+	s.status = status
+	s.inTransaction.Store(status != 'I')
+	if status == 'I' && s.changed {
+		s.changed = false
+		s.target.catalogs.Invalidate()
+	}
+}
+
+// closeFinished records how the requests of a batch ended, before the client is told so. Outside a
+// transaction no portal is left.
+func (s *session) closeFinished() error {
+	for _, r := range s.finished {
+		if r.plan != nil && r.plan.ChangesCatalog {
+			s.changed = true
+			s.target.catalogs.Invalidate()
+		}
+		if err := closeEntry(r.entry, r.outcome, r.events...); err != nil {
+			return err
+		}
+	}
+	s.finished = s.finished[:0]
+	if s.status == 'T' {
+		s.open = slices.DeleteFunc(s.open, func(p *portal) bool { return !p.entry.Open() })
+		return nil
+	}
+	for _, p := range s.open {
+		if err := closeEntry(p.entry, gate.Outcome{Status: "ok", Summary: "portal closed"}); err != nil {
+			return err
+		}
+	}
+	s.open = s.open[:0]
+	return nil
+}
+
+// begin starts the result of a request.
+func (s *session) begin(e *gate.Entry, plan *guard.Plan) *result {
+	s.current = &result{entry: e, plan: plan, start: -1, outcome: gate.Outcome{Status: "ok"}}
+	return s.current
+}
+
+// row passes a DataRow on as it is.
+func (s *session) row(body []byte) {
+	r := s.current
+	if r.start < 0 {
+		r.start = len(s.out)
+	}
+	s.forward('D', body)
+	r.outcome.Rows++
+	r.outcome.Bytes += uint64(len(body))
+}
+
+// gatherRows makes an event of the rows that have come since the last one.
+func (s *session) gatherRows() {
+	if r := s.current; r != nil && r.start >= 0 {
+		r.events = append(r.events, gate.Event{Kind: gate.ResultRows, Data: s.out[r.start:len(s.out):len(s.out)]})
+		r.start = -1
+	}
+}
+
+func (s *session) complete(body []byte) {
+	s.gatherRows()
+	f := fields{b: body}
+	s.current.outcome.Summary = f.string()
+}
+
+// settle records what has come back and writes it to the client, in this order.
+func (s *session) settle() error {
+	if len(s.out) == 0 {
+		return nil
+	}
+	if s.current != nil {
+		s.gatherRows()
+	}
+	for _, r := range append(s.finished, s.current) {
+		if r == nil || len(r.events) == 0 {
+			continue
+		}
+		if err := r.entry.Record(r.events...); err != nil {
+			return err
+		}
+		r.events = r.events[:0]
+	}
+	err := s.writeNow(s.out)
+	if cap(s.out) > 4*flushAt {
+		s.out = nil
+	}
+	s.out = s.out[:0]
+	return err
+}
+
+// lose closes what has an unknown outcome now.
+func (s *session) lose() {
+	if s.current != nil {
+		s.finished = append(s.finished, s.current)
+		s.current = nil
+	}
+	for _, r := range s.finished {
+		o := gate.Outcome{Status: "unknown", Rows: r.outcome.Rows, Bytes: r.outcome.Bytes, Error: "the connection was lost"}
+		s.report(closeEntry(r.entry, o))
+	}
+	s.finished = nil
+	for _, p := range s.open {
+		s.report(closeEntry(p.entry, gate.Outcome{Status: "unknown", Error: "the session ended"}))
+	}
+	s.open = nil
+}
+
+func (s *session) loseItem(it *item) {
+	o := gate.Outcome{Status: "unknown", Error: "the connection was lost"}
+	s.report(closeEntry(it.entry, o))
+	if it.portal != nil {
+		s.report(closeEntry(it.portal.entry, o))
+	}
+}
+
+func (s *session) report(err error) {
+	if err != nil {
+		s.target.log.Error("an outcome was not recorded", "session", s.gate.ID(), "error", err)
+	}
+}
+
+// endBroken tells the client why the session ends, and makes the judge stop reading.
+func (s *session) endBroken() {
+	if s.pending.Swap(0) < 0 { // told already
+		s.pending.Store(-1 << 32)
+		return
+	}
+	s.pending.Store(-1 << 32)
+	var op interface{ Timeout() bool }
+	if errors.As(s.broken, &op) {
+		s.conn.Close()
+		return
+	}
+	r, _ := refusalFrom(s.broken)
+	s.kill("error", r)
+}

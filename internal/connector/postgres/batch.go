@@ -1,0 +1,362 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"gatehouse/internal/gate"
+)
+
+// gather keeps a message of the extended protocol until its batch ends.
+func (s *session) gather(ctx context.Context, typ byte, body []byte) error {
+	if s.discarding {
+		return nil
+	}
+	m := message{typ: typ}
+	var err error
+	switch typ {
+	case 'P':
+		m.parse, err = decodeParse(body)
+	case 'B':
+		m.bind, err = decodeBind(bytes.Clone(body))
+	case 'D':
+		m.describe, err = decodeDescribe(body, "Describe")
+	case 'C':
+		m.describe, err = decodeDescribe(body, "Close")
+	case 'E':
+		m.execute, err = decodeExecute(body)
+		s.executes++
+	}
+	if err != nil {
+		r, _ := refusalFrom(err)
+		return s.refuseBatch(r)
+	}
+	s.batch = append(s.batch, m)
+	s.batchBytes += len(body) + 64
+	if s.batchBytes > maxBatchBytes || s.executes >= maxBatchExecutes {
+		return s.finish(ctx, 0)
+	}
+	return nil
+}
+
+// finish ends a batch: with a Sync, a Flush, or because it has grown enough (0).
+func (s *session) finish(ctx context.Context, end byte) error {
+	batch := s.batch
+	s.batch, s.batchBytes, s.executes = nil, 0, 0
+	if s.discarding {
+		if end != 'S' {
+			return nil
+		}
+		s.discarding = false
+		return s.ready()
+	}
+	if s.unsynced {
+		if err := s.drain(); err != nil {
+			return err
+		}
+		if s.skipping {
+			batch = nil // the database ignores everything until a Sync
+		}
+	}
+	if len(batch) == 0 {
+		return s.endBatch(end, nil, nil, nil)
+	}
+	d := s.draft(batch)
+	if d.err != nil {
+		return s.refuseEnded(d.err, end)
+	}
+	var entries []*gate.Entry
+	if len(d.requests) > 0 {
+		var err error
+		if entries, err = s.admit(ctx, d.requests); err != nil {
+			r, err := s.refusal(err)
+			if err != nil {
+				return err
+			}
+			return s.refuseEnded(r, end)
+		}
+	} else if err := s.connect(ctx); err != nil {
+		r, _ := refusalFrom(err)
+		return s.refuseEnded(r, end)
+	}
+	frames, items := d.apply(entries)
+	return s.endBatch(end, append(entries, d.reused...), frames, items)
+}
+
+// endBatch sends a batch on, with its Sync or a Flush.
+func (s *session) endBatch(end byte, entries []*gate.Entry, frames []byte, items []item) error {
+	if end == 'S' {
+		if s.up == nil { // nothing was ever sent
+			return s.push([]item{{kind: answerReady}})
+		}
+		s.sequence++
+		s.unsynced = false
+		frames = appendMessage(frames, 'S')
+		items = append(items, item{kind: answerSync, sequence: s.sequence})
+	} else if len(frames) > 0 {
+		s.unsynced = true
+		frames = appendMessage(frames, 'H')
+	}
+	if len(frames) == 0 {
+		return nil
+	}
+	return s.send(entries, frames, items)
+}
+
+// refuseBatch refuses what has been gathered and everything up to the next Sync.
+func (s *session) refuseBatch(r *gate.Refusal) error {
+	s.batch, s.batchBytes, s.executes = nil, 0, 0
+	return s.refuseEnded(r, 0)
+}
+
+// refuseEnded answers a refused batch; with its Sync the client is told that it may go on.
+func (s *session) refuseEnded(r *gate.Refusal, end byte) error {
+	if err := s.failTransaction(); err != nil {
+		return err
+	}
+	if err := s.push([]item{{kind: answerLocal, bytes: encodeError(nil, 'E', errorFields("ERROR", r))}}); err != nil {
+		return err
+	}
+	s.discarding = end != 'S'
+	if s.discarding {
+		return nil
+	}
+	return s.ready()
+}
+
+// ready answers a Sync after a refusal. It reaches the database only where that waits for one.
+func (s *session) ready() error {
+	if s.up != nil && s.unsynced {
+		return s.endBatch('S', nil, nil, nil)
+	}
+	return s.push([]item{{kind: answerReady}})
+}
+
+// draft is a batch that was looked through: what is to be decided, and what will be sent if it is
+// admitted. Nothing of the session has changed yet.
+type draft struct {
+	session    *session
+	statements map[string]*prepared // what the batch changes; nil: closed
+	portals    map[string]*portal
+	steps      []step
+	requests   []gate.Request
+	reused     []*gate.Entry // of portals that were bound in an earlier batch
+	err        *gate.Refusal
+}
+
+// step is one message that will be sent.
+type step struct {
+	message   *message
+	statement *prepared
+	portal    *portal
+	request   int // index of the request whose entry it needs; -1: none
+}
+
+func (d *draft) statement(name string) *prepared {
+	if p, ok := d.statements[name]; ok {
+		return p
+	}
+	if p := d.session.statements[name]; p != nil && !p.failed.Load() {
+		return p
+	}
+	return nil
+}
+
+func (d *draft) portal(name string) *portal {
+	if p, ok := d.portals[name]; ok {
+		return p
+	}
+	if p := d.session.portals[name]; p != nil && p.entry.Open() && p.sequence > d.session.answered.Load() {
+		return p
+	}
+	return nil
+}
+
+// draft looks a batch through. A name that does not exist, or a statement that the gate will be asked
+// about in vain, is an error; then nothing has changed.
+func (s *session) draft(batch []message) *draft {
+	d := &draft{session: s, statements: map[string]*prepared{}, portals: map[string]*portal{}}
+	asked := map[*prepared]bool{} // statements that a Bind of this batch asks the gate about
+	for i := range batch {
+		m := &batch[i]
+		st := step{message: m, request: -1}
+		switch m.typ {
+		case 'P':
+			d.prepare(m, &st)
+		case 'B':
+			d.bind(m, &st)
+			asked[st.statement] = true
+		case 'D':
+			d.describe(m, &st)
+		case 'E':
+			d.execute(m, &st)
+		case 'C':
+			if m.describe.kind == 'S' {
+				d.statements[m.describe.name] = nil
+			} else {
+				d.portals[m.describe.name] = nil
+			}
+		}
+		if d.err != nil {
+			return d
+		}
+		d.steps = append(d.steps, st)
+	}
+	// A statement that is only prepared is asked about by itself, in its place.
+	d.requests = nil
+	for i := range d.steps {
+		st := &d.steps[i]
+		switch {
+		case st.message.typ == 'P' && !asked[st.statement]:
+			st.request = len(d.requests)
+			d.requests = append(d.requests, &request{session: s, text: st.statement.text, statement: st.statement, prepare: true, position: s.position()})
+		case st.message.typ == 'B':
+			st.request = len(d.requests)
+			d.requests = append(d.requests, &request{
+				session: s, text: st.statement.text, statement: st.statement, position: s.position(),
+				values: st.message.bind.parameters(st.statement.types),
+			})
+		}
+	}
+	return d
+}
+
+func (d *draft) prepare(m *message, st *step) {
+	p := m.parse
+	if p.name != "" && d.statement(p.name) != nil {
+		d.err = nameError("42P05", fmt.Sprintf("prepared statement %q already exists", shorten(p.name)), "Close it first, or use another name.")
+		return
+	}
+	if len(d.session.statements)+len(d.statements) > maxStatements {
+		d.err = &gate.Refusal{Code: gate.LimitExceeded, Reason: fmt.Sprintf("A session may hold %d prepared statements.", maxStatements), Remedy: "Close some first."}
+		return
+	}
+	st.statement = &prepared{name: p.name, text: p.text, types: p.types}
+	d.statements[p.name] = st.statement
+}
+
+func (d *draft) bind(m *message, st *step) {
+	st.statement = d.statement(m.bind.statement)
+	if st.statement == nil {
+		d.err = nameError("26000", fmt.Sprintf("prepared statement %q does not exist", shorten(m.bind.statement)), "Prepare it again.")
+		return
+	}
+	if len(d.session.portals)+len(d.portals) > maxStatements {
+		d.err = &gate.Refusal{Code: gate.LimitExceeded, Reason: fmt.Sprintf("A session may hold %d portals.", maxStatements), Remedy: "Close some first."}
+		return
+	}
+	st.portal = &portal{statement: st.statement, results: m.bind.results, sequence: d.session.sequence + 1}
+	d.portals[m.bind.portal] = st.portal
+}
+
+func (d *draft) describe(m *message, st *step) {
+	if m.describe.kind == 'S' {
+		if st.statement = d.statement(m.describe.name); st.statement == nil {
+			d.err = nameError("26000", fmt.Sprintf("prepared statement %q does not exist", shorten(m.describe.name)), "Prepare it again.")
+		}
+		return
+	}
+	if st.portal = d.portal(m.describe.name); st.portal == nil {
+		d.err = nameError("34000", fmt.Sprintf("portal %q does not exist", shorten(m.describe.name)), "Bind it again.")
+	}
+}
+
+func (d *draft) execute(m *message, st *step) {
+	if st.portal = d.portal(m.execute.portal); st.portal == nil {
+		d.err = nameError("34000", fmt.Sprintf("portal %q does not exist", shorten(m.execute.portal)), "Bind it again.")
+		return
+	}
+	if e := st.portal.entry; e != nil {
+		if err := e.Ready(); err != nil {
+			var r *gate.Refusal
+			if !errors.As(err, &r) {
+				r = nameError("34000", fmt.Sprintf("portal %q has ended", shorten(m.execute.portal)), "Bind it again.")
+			}
+			d.err = r
+			return
+		}
+		d.reused = append(d.reused, e)
+	}
+}
+
+func nameError(state, reason, remedy string) *gate.Refusal {
+	return &gate.Refusal{Code: gate.NotUnderstood, SQLState: state, Reason: reason, Remedy: remedy}
+}
+
+// apply makes the batch part of the session and gives the bytes and the answers that they will have. The
+// entries are those of the draft's requests.
+func (d *draft) apply(entries []*gate.Entry) (frames []byte, items []item) {
+	s := d.session
+	for name, p := range d.statements {
+		if p == nil {
+			delete(s.statements, name)
+		} else {
+			s.statements[name] = p
+		}
+	}
+	done := s.answered.Load()
+	for name, p := range s.portals {
+		if p.sequence <= done || !p.entry.Open() {
+			delete(s.portals, name)
+		}
+	}
+	for i := range d.steps {
+		if st := &d.steps[i]; st.request >= 0 {
+			plan := d.requests[st.request].(*request).plan
+			st.statement.plan = plan
+			if st.portal != nil {
+				st.portal.entry, st.portal.plan = entries[st.request], plan
+			}
+		}
+	}
+	for i := range d.steps {
+		var entry *gate.Entry
+		if st := &d.steps[i]; st.request >= 0 {
+			entry = entries[st.request]
+		}
+		frames, items = d.steps[i].encode(frames, items, entry)
+	}
+	for name, p := range d.portals {
+		if p == nil {
+			delete(s.portals, name)
+		} else {
+			s.portals[name] = p
+		}
+	}
+	return frames, items
+}
+
+// encode gives a step's bytes and its answer. A Parse carries the text that was printed, never the
+// client's.
+func (st *step) encode(frames []byte, items []item, entry *gate.Entry) ([]byte, []item) {
+	m := st.message
+	switch m.typ {
+	case 'P':
+		p := st.statement
+		body := append([]byte(p.name), 0)
+		body = append(append(body, p.plan.Text...), 0)
+		body = append(body, byte(len(p.types)>>8), byte(len(p.types)))
+		for _, t := range p.types {
+			body = append(body, byte(t>>24), byte(t>>16), byte(t>>8), byte(t))
+		}
+		return appendMessage(frames, 'P', body), append(items, item{kind: answerParse, entry: entry, statement: p})
+	case 'B':
+		return appendMessage(frames, 'B', m.bind.body), append(items, item{kind: answerBind, portal: st.portal})
+	case 'D':
+		kind := answerDescribePortal
+		if m.describe.kind == 'S' {
+			kind = answerDescribeStatement
+		}
+		return appendMessage(frames, 'D', []byte{m.describe.kind}, []byte(m.describe.name), []byte{0}),
+			append(items, item{kind: kind, statement: st.statement, portal: st.portal})
+	case 'C':
+		return appendMessage(frames, 'C', []byte{m.describe.kind}, []byte(m.describe.name), []byte{0}), append(items, item{kind: answerClose})
+	case 'E':
+		n := m.execute.rows
+		return appendMessage(frames, 'E', []byte(m.execute.portal), []byte{0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}),
+			append(items, item{kind: answerExecute, portal: st.portal})
+	}
+	return frames, items
+}

@@ -1,0 +1,98 @@
+package postgres
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+
+	"gatehouse/internal/gate"
+)
+
+// withFormats gives a RowDescription the result formats that a Bind asked for.
+func withFormats(body []byte, formats []int16) []byte {
+	columns, err := decodeRowDescription(body)
+	if err != nil {
+		return nil
+	}
+	out := binary.BigEndian.AppendUint16(nil, uint16(len(columns)))
+	f := fields{b: body}
+	f.int16()
+	for i := range columns {
+		out = append(append(out, f.string()...), 0)
+		out = append(out, f.take(4+2+4+2+4)...)
+		f.int16()
+		out = binary.BigEndian.AppendUint16(out, uint16(resultFormat(formats, i)))
+	}
+	return out
+}
+
+// decoder reads recorded results.
+type decoder struct{}
+
+// Schema reads the body of a RowDescription.
+func (decoder) Schema(data []byte) ([]gate.ResultColumn, error) {
+	columns, err := decodeRowDescription(data)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]gate.ResultColumn, len(columns))
+	for i, c := range columns {
+		out[i] = gate.ResultColumn{Name: c.name, Type: c.typ, Format: c.format}
+	}
+	return out, nil
+}
+
+// Rows reads DataRow messages. A value in binary format is shown decoded where its type is a plain one,
+// else as hex.
+func (decoder) Rows(schema []gate.ResultColumn, data []byte, limit int) ([][]*string, error) {
+	var out [][]*string
+	for len(data) > 0 && len(out) < limit {
+		if len(data) < 5 || data[0] != 'D' {
+			return out, fmt.Errorf("row %d is not a DataRow message", len(out)+1)
+		}
+		n := int64(binary.BigEndian.Uint32(data[1:5]))
+		if n < 6 || n+1 > int64(len(data)) {
+			return out, fmt.Errorf("row %d is cut off", len(out)+1)
+		}
+		row, err := decodeRow(schema, data[5:1+n])
+		if err != nil {
+			return out, fmt.Errorf("row %d: %w", len(out)+1, err)
+		}
+		out = append(out, row)
+		data = data[1+n:]
+	}
+	return out, nil
+}
+
+func decodeRow(schema []gate.ResultColumn, body []byte) ([]*string, error) {
+	f := fields{b: body}
+	n := f.int16()
+	if f.bad || len(f.b) < 4*n {
+		return nil, fmt.Errorf("%d columns in %d bytes", n, len(body))
+	}
+	row := make([]*string, n)
+	for i := range row {
+		size := f.int32()
+		if size == -1 {
+			continue
+		}
+		v := f.take(int(size))
+		if f.bad {
+			return nil, fmt.Errorf("column %d is cut off", i+1)
+		}
+		text := string(v)
+		if i < len(schema) && schema[i].Format == 1 {
+			text = binaryText(schema[i].Type, v)
+		}
+		row[i] = &text
+	}
+	return row, f.end("DataRow")
+}
+
+// binaryText shows a value in binary format.
+func binaryText(typ uint32, v []byte) string {
+	if text, ok := scanText(typ, v); ok {
+		return text
+	}
+	return `\x` + hex.EncodeToString(v)
+}

@@ -1,0 +1,217 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gatehouse/internal/gate"
+)
+
+// Bounds of a batch: it ends at a Sync or a Flush, and before it grows beyond these.
+const (
+	maxBatchBytes    = 1 << 20
+	maxBatchExecutes = 256
+	maxStatements    = 2048 // prepared statements, and portals, of a session
+)
+
+var errTerminate = errors.New("the client has said goodbye")
+
+// message is one message of the extended protocol, kept until its batch ends.
+type message struct {
+	typ      byte
+	parse    parseMessage
+	bind     bindMessage
+	describe describeMessage
+	execute  executeMessage
+}
+
+// judge reads what the client sends until it leaves. Its error says why the session must end.
+func (s *session) judge(ctx context.Context) error {
+	for {
+		typ, body, err := s.in.next(maxMessage)
+		if err != nil {
+			return err
+		}
+		switch typ {
+		case 'X':
+			return errTerminate
+		case 'Q':
+			err = s.simple(ctx, body)
+		case 'P', 'B', 'D', 'E', 'C':
+			err = s.gather(ctx, typ, body)
+		case 'H', 'S':
+			if len(body) != 0 {
+				return &errMessage{"08P01", "A Sync or Flush message has a body."}
+			}
+			err = s.finish(ctx, typ)
+		case 'F':
+			err = s.refuseSimple(&gate.Refusal{
+				Code:   gate.NotUnderstood,
+				Reason: "The function call protocol is not supported.",
+				Remedy: "Call the function in a SELECT.",
+			})
+		case 'd', 'c', 'f':
+			// Outside a COPY these are ignored, as PostgreSQL does.
+		default:
+			return &errMessage{"08P01", fmt.Sprintf("A message of type %q is not known.", typ)}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// simple handles a Query message: judged whole, sent as one.
+func (s *session) simple(ctx context.Context, body []byte) error {
+	if len(s.batch) > 0 { // an extended batch without its end: PostgreSQL runs it first
+		if err := s.finish(ctx, 'H'); err != nil {
+			return err
+		}
+	}
+	if s.unsynced {
+		if err := s.drain(); err != nil {
+			return err
+		}
+		if s.skipping { // the database ignores everything until a Sync
+			return nil
+		}
+	}
+	text, err := decodeQuery(body)
+	if err != nil {
+		r, _ := refusalFrom(err)
+		return s.refuseSimple(r)
+	}
+	s.discarding = false
+	req := &request{session: s, text: text, position: s.position()}
+	entries, err := s.admit(ctx, []gate.Request{req})
+	if err != nil {
+		r, err := s.refusal(err)
+		if err != nil {
+			return err
+		}
+		return s.refuseSimple(r)
+	}
+	s.sequence++
+	delete(s.portals, "") // a simple query drops what has no name
+	delete(s.statements, "")
+	s.unsynced = false
+	frame := appendMessage(nil, 'Q', []byte(req.plan.Text), []byte{0})
+	return s.send(entries, frame, []item{{kind: answerQuery, entry: entries[0], plan: req.plan, sequence: s.sequence}})
+}
+
+// admit passes a batch through the gate. While it is held a cancel, or a client that leaves, withdraws it.
+func (s *session) admit(ctx context.Context, batch []gate.Request) ([]*gate.Entry, error) {
+	admitting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.withdraw = cancel
+	entries, err := s.server.gate.Admit(admitting, s.gate, batch)
+	if err != nil {
+		return nil, err
+	}
+	err = s.noteMasks(ctx)
+	if err == nil {
+		err = s.connect(ctx)
+	}
+	if err != nil {
+		for _, e := range entries {
+			err = errors.Join(err, e.Close(gate.Outcome{Status: "refused", Summary: "not forwarded: the database cannot be reached"}))
+		}
+		return nil, err
+	}
+	return entries, nil
+}
+
+// refusal sorts an error of admit: what the client is told and the session goes on, or why it must end.
+func (s *session) refusal(err error) (*gate.Refusal, error) {
+	if k := s.killing(); k != nil {
+		return nil, k.refusal
+	}
+	r, internal := refusalFrom(err)
+	if internal {
+		s.target.log.Error("a request failed", "session", s.gate.ID(), "error", err)
+	}
+	return r, nil
+}
+
+// refuseSimple answers a simple query with a refusal.
+func (s *session) refuseSimple(r *gate.Refusal) error {
+	if err := s.failTransaction(); err != nil {
+		return err
+	}
+	return s.push([]item{{kind: answerLocal, bytes: encodeError(nil, 'E', errorFields("ERROR", r))}, {kind: answerReady}})
+}
+
+// failTransaction makes the database fail a transaction that is open: a refusal must roll it back, as the
+// client is told. Nothing is sent where none is open.
+func (s *session) failTransaction() error {
+	if err := s.drain(); err != nil {
+		return err
+	}
+	if s.up == nil || s.skipping || s.status == 'I' && !s.unsynced || s.status == 'E' {
+		return nil
+	}
+	frame := appendMessage(nil, 'Q', []byte(failing), []byte{0})
+	s.unsynced = false
+	if err := s.push([]item{{kind: answerFailing}}); err != nil {
+		return err
+	}
+	if _, err := s.up.conn.Write(frame); err != nil {
+		return connectionLost(s.target.connection.Name)
+	}
+	return s.drain()
+}
+
+// failing is the statement that fails a transaction: it names nothing and always raises an error.
+const failing = "SELECT 1 OPERATOR(pg_catalog./) 0"
+
+// position says where in a transaction the next request stands, as far as is known.
+func (s *session) position() string {
+	if s.inTransaction.Load() {
+		return "in transaction"
+	}
+	return "idle"
+}
+
+// send puts a batch's answers into the queue and its bytes upstream; the entries are the keys to that.
+func (s *session) send(entries []*gate.Entry, frames []byte, items []item) error {
+	for _, e := range entries {
+		if err := e.Ready(); err != nil {
+			return err
+		}
+	}
+	s.pending.Add(1)
+	items = append(items, item{kind: answerBatchEnd})
+	if err := s.push(items); err != nil {
+		return err
+	}
+	if _, err := s.up.conn.Write(frames); err != nil {
+		s.target.log.Error("the database went away", "session", s.gate.ID(), "error", err)
+		return connectionLost(s.target.connection.Name)
+	}
+	return nil
+}
+
+// push hands answers to the answering goroutine.
+func (s *session) push(items []item) error {
+	select {
+	case s.queue <- items:
+		return nil
+	case <-s.dead:
+		return s.failure()
+	}
+}
+
+// drain waits until everything before has been answered; then the judge may read the status.
+func (s *session) drain() error {
+	done := make(chan struct{})
+	if err := s.push([]item{{kind: answerBarrier, done: done}}); err != nil {
+		return err
+	}
+	select {
+	case <-done:
+		return nil
+	case <-s.dead:
+		return s.failure()
+	}
+}

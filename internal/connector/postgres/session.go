@@ -1,0 +1,245 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gatehouse/internal/gate"
+	guard "gatehouse/internal/sqlguard/postgres"
+)
+
+// maxBatches is how many batches may wait for their answers; then the client is not read.
+const maxBatches = 64
+
+// session is one signed-in client. The judge (run) owns the prepared statements and the portals; the
+// answering goroutine owns what is written to the client and the transaction status.
+type session struct {
+	server *server
+	target *target
+	gate   *gate.Session
+	conn   net.Conn
+	in     *wireReader
+	pid    uint32
+
+	settings map[string]string // what the client set when it connected
+	up       *upstream         // nil until the first statement
+
+	// The judge's own.
+	statements map[string]*prepared
+	portals    map[string]*portal
+	batch      []message // the messages since the last end of a batch
+	batchBytes int
+	executes   int
+	discarding bool // until the next Sync: a batch was refused
+	unsynced   bool // a batch without a Sync went upstream
+	sequence   uint64
+	seen       sight
+	withdraw   context.CancelFunc // ends the context of the batch that is being admitted
+
+	// Between the two.
+	queue    chan []item
+	dead     chan struct{} // closed when the answering goroutine has ended
+	answered atomic.Uint64 // the last batch after which no transaction was open
+
+	answering // the answering goroutine's own
+
+	writing sync.Mutex // whole messages to the client
+
+	mu       sync.Mutex
+	waiting  context.CancelFunc // withdraws the hold that the session waits for; nil: it waits for none
+	killed   *killing
+	reported map[string]string // settings that the database reported
+}
+
+// killing is why a session was ended from outside.
+type killing struct {
+	reason  string
+	refusal *gate.Refusal
+}
+
+// prepared is a prepared statement. Whether the database took it is known later.
+type prepared struct {
+	name, text string
+	types      []uint32
+	plan       *guard.Plan
+	failed     atomic.Bool
+	described  atomic.Pointer[[]byte] // the body of its RowDescription
+}
+
+// portal is a bound statement: the entry is the key to executing it.
+type portal struct {
+	statement *prepared
+	results   []int16
+	entry     *gate.Entry
+	plan      *guard.Plan
+	sequence  uint64
+	described []byte // answering goroutine: the body of its RowDescription
+}
+
+func newSession(s *server, t *target, c *client, catalog *guard.Catalog) *session {
+	one := &session{
+		server:     s,
+		target:     t,
+		conn:       c.conn,
+		in:         c.in,
+		settings:   c.settings,
+		statements: map[string]*prepared{},
+		portals:    map[string]*portal{},
+		queue:      make(chan []item, maxBatches),
+		dead:       make(chan struct{}),
+		reported:   map[string]string{},
+	}
+	one.status = 'I'
+	return one
+}
+
+// run serves the client until it leaves, its token ends, or it is ended from outside.
+func (s *session) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	s.server.add(s)
+	expiry := time.AfterFunc(time.Until(s.gate.Expires())+gate.Grace, func() {
+		s.kill("expired", &gate.Refusal{
+			Code:   gate.IdentityRejected,
+			Reason: "The token that this session was opened with has expired.",
+			Remedy: "Get a fresh token (`gatehouse token`) and connect again.",
+		})
+	})
+	go s.answer()
+	err := s.judge(ctx)
+	expiry.Stop()
+	cancel()
+	close(s.queue)
+	if err != nil {
+		s.conn.SetReadDeadline(time.Now()) // nothing more is read from it
+		if s.killing() == nil && !gone(err) {
+			s.farewell(err)
+		}
+	}
+	if s.up != nil {
+		// A statement that still runs is stopped; its outcome is unknown.
+		if s.pending.Load() > 0 {
+			stop, cancel := context.WithTimeout(context.Background(), time.Second)
+			s.up.cancel(stop)
+			cancel()
+		}
+		s.up.conn.SetReadDeadline(time.Now().Add(time.Second))
+		<-s.dead
+		s.up.conn.Close()
+	} else {
+		<-s.dead
+	}
+	s.server.cancels.forget(s.pid)
+	s.server.remove(s)
+	reason, detail := "client", ""
+	if k := s.killing(); k != nil {
+		reason, detail = k.reason, k.refusal.Reason
+	} else if err != nil && !gone(err) {
+		r, _ := refusalFrom(err)
+		reason, detail = "error", r.Reason
+	}
+	if err := s.gate.Close(reason, detail); err != nil {
+		s.target.log.Error("the end of a session was not recorded", "session", s.gate.ID(), "error", err)
+	}
+}
+
+// gone says whether an error only means that the client has left, or was ended.
+func gone(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, errTerminate) || errors.As(err, new(*net.OpError))
+}
+
+// farewell tells the client why its session ends.
+func (s *session) farewell(err error) {
+	r, internal := refusalFrom(err)
+	if internal {
+		s.target.log.Error("a session ended with an error", "session", s.gate.ID(), "error", err)
+	}
+	s.writeNow(encodeError(nil, 'E', errorFields("FATAL", r)))
+}
+
+// kill ends the session from outside; the refusal is what the client is told.
+func (s *session) kill(reason string, r *gate.Refusal) {
+	s.mu.Lock()
+	if s.killed != nil {
+		s.mu.Unlock()
+		return
+	}
+	s.killed = &killing{reason, r}
+	waiting := s.waiting
+	s.mu.Unlock()
+	s.gate.End(r)
+	if waiting != nil {
+		waiting()
+	}
+	s.conn.SetWriteDeadline(time.Now().Add(2 * time.Second))
+	s.writeNow(encodeError(nil, 'E', errorFields("FATAL", r)))
+	s.conn.Close()
+}
+
+func (s *session) killing() *killing {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.killed
+}
+
+// cancel does what a CancelRequest for this session asks for: it withdraws the hold that the client
+// waits for, or stops what the database runs.
+func (s *session) cancel() {
+	s.mu.Lock()
+	waiting, up := s.waiting, s.up
+	s.mu.Unlock()
+	switch {
+	case waiting != nil:
+		waiting()
+	case up != nil && s.pending.Load() > 0:
+		ctx, cancel := context.WithTimeout(context.Background(), dialTime)
+		defer cancel()
+		if err := up.cancel(ctx); err != nil {
+			s.target.log.Warn("a statement could not be cancelled", "session", s.gate.ID(), "error", err)
+		}
+	}
+}
+
+// writeNow writes whole messages to the client, past what the answering goroutine has gathered.
+func (s *session) writeNow(b []byte) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	_, err := s.conn.Write(b)
+	return err
+}
+
+// connect opens the upstream session at the first statement.
+func (s *session) connect(ctx context.Context) error {
+	if s.up != nil {
+		return nil
+	}
+	up, reported, err := s.target.dial(ctx, s.settings)
+	if err != nil {
+		s.target.log.Error("the database cannot be reached", "session", s.gate.ID(), "error", err)
+		return upstreamDown(s.target.connection.Name)
+	}
+	s.mu.Lock()
+	maps.Copy(s.reported, reported)
+	s.up = up
+	s.mu.Unlock()
+	return nil
+}
+
+// meaning are the settings that change what a text means.
+func (s *session) meaning() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string]string{}
+	for _, name := range []string{"DateStyle", "IntervalStyle", "TimeZone"} {
+		if v := s.reported[name]; v != "" {
+			out[name] = v
+		}
+	}
+	return out
+}

@@ -1,0 +1,90 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"gatehouse/internal/gate"
+	"gatehouse/internal/policy"
+	guard "gatehouse/internal/sqlguard/postgres"
+)
+
+// target is one connection of this kind with what is shared by its sessions.
+type target struct {
+	connection gate.Connection
+	options    *Options
+	guard      *guard.Guard
+	catalogs   *catalogs
+	plans      plans
+	log        *slog.Logger
+}
+
+func newTarget(c gate.Connection, log *slog.Logger) (*target, error) {
+	options, ok := c.Options.(*Options)
+	if !ok {
+		return nil, errors.New("its options were not decoded by this connector")
+	}
+	g, err := guard.New()
+	if err != nil {
+		return nil, err
+	}
+	log = log.With("connection", c.Name)
+	catalogs, err := newCatalogs(options, c, log)
+	if err != nil {
+		return nil, err
+	}
+	return &target{connection: c, options: options, guard: g, catalogs: catalogs, log: log}, nil
+}
+
+func (t *target) close() { t.catalogs.close() }
+
+// understand makes the plan of a text as one principal's slice sees the catalog of now. It remembers the
+// plans of texts by everything that they depend on.
+func (t *target) understand(ctx context.Context, slice *policy.Slice, text string) (*guard.Plan, *guard.Catalog, error) {
+	catalog, _, err := t.catalogs.Current(ctx)
+	if err != nil {
+		return nil, nil, t.unreachable(err)
+	}
+	plan, err := t.plan(catalog, slice, text)
+	var ge *guard.Error
+	if errors.As(err, &ge) && ge.Reason == guard.UnknownName {
+		fresh, err2 := t.catalogs.Reload(ctx)
+		if err2 != nil {
+			return nil, nil, t.unreachable(err2)
+		}
+		if fresh.Epoch != catalog.Epoch {
+			catalog = fresh
+			plan, err = t.plan(catalog, slice, text)
+		}
+	}
+	if errors.As(err, &ge) {
+		return nil, catalog, refusalOfGuard(ge)
+	}
+	if err != nil {
+		return nil, catalog, fmt.Errorf("understand a statement: %w", err)
+	}
+	return plan, catalog, nil
+}
+
+func (t *target) plan(catalog *guard.Catalog, slice *policy.Slice, text string) (*guard.Plan, error) {
+	key := planKey{text: text, epoch: catalog.Epoch, slice: slice.Key()}
+	if p := t.plans.get(key); p != nil {
+		return p, nil
+	}
+	p, err := t.guard.Analyze(guard.Environment{Catalog: catalog, Sight: slice}, text)
+	if err != nil {
+		return nil, err
+	}
+	t.plans.put(key, p)
+	return p, nil
+}
+
+func (t *target) unreachable(err error) error {
+	t.log.Error("the catalog cannot be read", "error", err)
+	if r, ok := gate.AsRefusal(err); ok {
+		return r
+	}
+	return upstreamDown(t.connection.Name)
+}

@@ -1,0 +1,72 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const dialTime = 10 * time.Second
+
+// pinned are the settings of every upstream session (DESIGN §6.2): they decide what a text means, so the
+// client cannot choose them.
+var pinned = map[string]string{
+	"search_path":                 "pg_catalog, pg_temp",
+	"standard_conforming_strings": "on",
+	"client_encoding":             "UTF8",
+	"client_min_messages":         "error",
+	"backslash_quote":             "safe_encoding",
+	"transform_null_equals":       "off",
+	"quote_all_identifiers":       "off",
+	"row_security":                "on",
+	"check_function_bodies":       "on",
+	"xmloption":                   "content",
+	"bytea_output":                "hex",
+}
+
+// upstream is a session of its own at the database, for one client.
+type upstream struct {
+	conn   net.Conn
+	in     *wireReader
+	config *pgconn.HijackedConn
+}
+
+// dial opens an upstream session with the client's settings under the pinned ones.
+func (t *target) dial(ctx context.Context, settings map[string]string) (*upstream, map[string]string, error) {
+	config, err := t.options.connConfig()
+	if err != nil {
+		return nil, nil, err
+	}
+	config.RuntimeParams = map[string]string{}
+	maps.Copy(config.RuntimeParams, settings)
+	maps.Copy(config.RuntimeParams, pinned)
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	pg, err := pgconn.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect to the database: %w", err)
+	}
+	h, err := pg.Hijack()
+	if err != nil {
+		pg.Close(ctx)
+		return nil, nil, fmt.Errorf("take over the connection: %w", err)
+	}
+	if err := h.Conn.SetDeadline(time.Time{}); err != nil {
+		h.Conn.Close()
+		return nil, nil, err
+	}
+	return &upstream{conn: h.Conn, in: newWireReader(h.Conn), config: h}, h.ParameterStatuses, nil
+}
+
+// cancel asks the database to stop what the session runs.
+func (u *upstream) cancel(ctx context.Context) error {
+	pg, err := pgconn.Construct(u.config)
+	if err != nil {
+		return err
+	}
+	return pg.CancelRequest(ctx)
+}

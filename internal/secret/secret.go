@@ -1,0 +1,77 @@
+// Package secret reads secrets from where the configuration says that they are: the environment or a file.
+//
+// A secret is never written in the configuration itself, and its value never appears in an error.
+package secret
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// maxSize bounds the file of a secret, in bytes.
+const maxSize = 64 << 10
+
+// Ref says where a secret is: {env: NAME} or {file: PATH}. The zero value is no secret.
+type Ref struct {
+	Env  string
+	File string
+}
+
+// IsZero says whether no secret was configured.
+func (r Ref) IsZero() bool { return r == Ref{} }
+
+// UnmarshalYAML reads {env: NAME} or {file: PATH}; a literal is an error that says so.
+func (r *Ref) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind != yaml.MappingNode {
+		return fmt.Errorf("line %d: a secret is not written here: use {env: NAME} or {file: PATH}", n.Line)
+	}
+	var v struct {
+		Env  string `yaml:"env"`
+		File string `yaml:"file"`
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if k := n.Content[i].Value; k != "env" && k != "file" {
+			return fmt.Errorf("line %d: unknown key %q: a secret is {env: NAME} or {file: PATH}", n.Content[i].Line, k)
+		}
+	}
+	if err := n.Decode(&v); err != nil {
+		return err
+	}
+	if (v.Env == "") == (v.File == "") {
+		return fmt.Errorf("line %d: a secret is {env: NAME} or {file: PATH}, one of them", n.Line)
+	}
+	r.Env, r.File = v.Env, v.File
+	return nil
+}
+
+// Resolve reads the secret; trailing line ends of a file are dropped. An empty secret is an error.
+func (r Ref) Resolve() (string, error) {
+	switch {
+	case r.Env != "":
+		v, ok := os.LookupEnv(r.Env)
+		if !ok || v == "" {
+			return "", fmt.Errorf("the environment variable %s, which should hold a secret, is not set", r.Env)
+		}
+		return v, nil
+	case r.File != "":
+		f, err := os.Open(r.File)
+		if err != nil {
+			return "", fmt.Errorf("read a secret: %w", err)
+		}
+		defer f.Close()
+		b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+		if err != nil {
+			return "", fmt.Errorf("read a secret from %s: %w", r.File, err)
+		}
+		v := strings.TrimRight(string(b), "\r\n")
+		if v == "" || len(b) > maxSize {
+			return "", fmt.Errorf("the file %s, which should hold a secret, is empty or too large", r.File)
+		}
+		return v, nil
+	}
+	return "", fmt.Errorf("no secret is configured")
+}
