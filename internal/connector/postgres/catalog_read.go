@@ -404,7 +404,7 @@ func (r *reader) spreadCascades() {
 		}
 		visit(oid, true, true)
 		for _, c := range found {
-			if c.OID != oid {
+			if c.OID != oid && (c.OnDelete != "" || c.OnUpdate != "") {
 				rel.Cascades = append(rel.Cascades, *c)
 			}
 		}

@@ -68,7 +68,7 @@ const catalogSetup = `
 	CREATE TABLE archive () INHERITS (customers);
 	CREATE VIEW contacts AS SELECT id, email AS contact FROM customers;
 	CREATE VIEW above AS SELECT contact FROM contacts;
-	CREATE VIEW stats AS SELECT * FROM pg_stats;
+	CREATE VIEW stats AS SELECT tablename FROM pg_stats;
 	CREATE FUNCTION loud() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 	CREATE TRIGGER loud BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION loud();
 	CREATE FUNCTION ok(text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';

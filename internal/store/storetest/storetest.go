@@ -1,0 +1,141 @@
+// Package storetest is the suite that every store runs.
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gatehouse/internal/store"
+)
+
+// Run runs the suite; open gives the same store again each time it is called, after the last was closed.
+func Run(t *testing.T, open func(t *testing.T) *store.Store) {
+	ctx := context.Background()
+	base := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	s := open(t)
+	hold := func(id string) store.Hold {
+		return store.Hold{ID: id, Connection: "orders", Principal: "p", Hash: "h", Body: []byte(`{"a":1}`), Created: base, Expires: base.Add(time.Minute)}
+	}
+	create := func(t *testing.T, id string) {
+		t.Helper()
+		if err := s.Create(ctx, hold(id), 1000, 1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	approve := func(id, person string) (store.Hold, error) {
+		return s.Answer(ctx, id, store.Answer{Person: person, Name: person, Approve: true, Groups: []string{"dba"}, At: base.Add(time.Second)}, func(h store.Hold) store.State {
+			if len(h.Answers) == 2 {
+				return store.Approved
+			}
+			return store.Pending
+		})
+	}
+	t.Run("quorum", func(t *testing.T) {
+		create(t, "a")
+		if h, err := approve("a", "ada"); err != nil || h.State != store.Pending {
+			t.Fatal(h.State, err)
+		}
+		if _, err := approve("a", "ada"); !errors.Is(err, store.ErrAnswered) {
+			t.Fatal(err)
+		}
+		if h, err := approve("a", "bob"); err != nil || h.State != store.Approved || len(h.Answers) != 2 {
+			t.Fatal(h.State, err)
+		}
+		if _, err := approve("a", "cy"); !errors.Is(err, store.ErrConflict) {
+			t.Fatal(err)
+		}
+		h, err := s.Get(ctx, "a")
+		if err != nil || h.State != store.Approved || h.Answers[0].Groups[0] != "dba" || string(h.Body) != `{"a":1}` || !h.Expires.Equal(base.Add(time.Minute)) {
+			t.Fatalf("%+v %v", h, err)
+		}
+	})
+	t.Run("start once", func(t *testing.T) {
+		for _, wrong := range []struct {
+			hash  string
+			after time.Time
+		}{{"other", base}, {"", base}, {"h", base.Add(time.Hour)}} {
+			if err := s.Start(ctx, "a", wrong.hash, wrong.after, base); !errors.Is(err, store.ErrConflict) {
+				t.Fatal(wrong, err)
+			}
+		}
+		var won atomic.Int32
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				if s.Start(ctx, "a", "h", base, base.Add(2*time.Second)) == nil {
+					won.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if won.Load() != 1 {
+			t.Fatalf("started %d times", won.Load())
+		}
+		if err := s.Move(ctx, "a", []store.State{store.Running}, store.Done, "ok", base); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Move(ctx, "a", []store.State{store.Running}, store.Done, "ok", base); !errors.Is(err, store.ErrConflict) {
+			t.Fatal(err)
+		}
+	})
+	t.Run("late", func(t *testing.T) {
+		create(t, "late")
+		_, err := s.Answer(ctx, "late", store.Answer{Person: "ada", At: base.Add(time.Minute)}, func(store.Hold) store.State { return store.Approved })
+		if !errors.Is(err, store.ErrConflict) {
+			t.Fatal(err)
+		}
+	})
+	t.Run("unknown", func(t *testing.T) {
+		if _, err := s.Get(ctx, "nothere"); !errors.Is(err, store.ErrNotFound) {
+			t.Fatal(err)
+		}
+		if err := s.Move(ctx, "nothere", []store.State{store.Pending}, store.Expired, "", base); !errors.Is(err, store.ErrNotFound) {
+			t.Fatal(err)
+		}
+		if _, err := approve("nothere", "ada"); !errors.Is(err, store.ErrNotFound) {
+			t.Fatal(err)
+		}
+	})
+	t.Run("limits", func(t *testing.T) {
+		h := hold("limit")
+		if err := s.Create(ctx, h, 1, 1000); !errors.Is(err, store.ErrFull) {
+			t.Fatal(err)
+		}
+		if err := s.Create(ctx, h, 1000, 1); !errors.Is(err, store.ErrFullOne) {
+			t.Fatal(err)
+		}
+	})
+	t.Run("list", func(t *testing.T) {
+		for i := range 3 {
+			create(t, fmt.Sprint("list-", i))
+		}
+		all, err := s.List(ctx, "", 100)
+		pending, err2 := s.List(ctx, store.Pending, 2)
+		if err != nil || err2 != nil || len(all) != 5 || len(pending) != 2 {
+			t.Fatal(len(all), len(pending), err, err2)
+		}
+	})
+	t.Run("restart", func(t *testing.T) {
+		create(t, "ran")
+		approve("ran", "ada")
+		approve("ran", "bob")
+		if err := s.Start(ctx, "ran", "h", base, base); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t)
+		for id, want := range map[string]store.State{"ran": store.Unknown, "late": store.Withdrawn, "a": store.Done} {
+			if h, err := s.Get(ctx, id); err != nil || h.State != want {
+				t.Errorf("%s is %s after a restart, want %s (%v)", id, h.State, want, err)
+			}
+		}
+		s.Close()
+	})
+}
