@@ -1,0 +1,198 @@
+// Package api is the control API: what people do with held requests, by bearer token, and the plain page
+// that a hold's URL shows until there is a UI.
+//
+// An agent's token is good for nothing here, and no answer carries a token.
+package api
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"gatehouse/internal/approval"
+	"gatehouse/internal/identity"
+)
+
+// Verifier turns a person's bearer token into an identity; its errors for the client are *identity.Error.
+type Verifier interface {
+	VerifyPerson(ctx context.Context, token string) (identity.Identity, error)
+}
+
+// Options are what the API is made of.
+type Options struct {
+	Verifier Verifier
+	Book     *approval.Book
+	Log      *slog.Logger
+	Version  string
+}
+
+// maxBody bounds a request's body, in bytes.
+const maxBody = 64 << 10
+
+// New makes the handler; a missing part is an error.
+func New(o Options) (http.Handler, error) {
+	if o.Verifier == nil || o.Book == nil || o.Log == nil {
+		return nil, errors.New("api: every part is required")
+	}
+	mux := http.NewServeMux()
+	config := huma.DefaultConfig("Gatehouse", o.Version)
+	config.DocsPath = "" // its pages would load scripts from elsewhere
+	config.SchemasPath = ""
+	config.CreateHooks = nil
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"bearer": {Type: "http", Scheme: "bearer"}}
+	api := humago.New(mux, config)
+	s := &service{o}
+	api.UseMiddleware(s.authenticate(api))
+	s.register(api)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /approvals/{id}", page)
+	return secured(mux), nil
+}
+
+// secured bounds bodies and sets the headers that keep pages to themselves.
+func secured(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+type service struct{ o Options }
+
+type personKey struct{}
+
+// authenticate lets through who has a person's token.
+func (s *service) authenticate(api huma.API) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		token, ok := strings.CutPrefix(ctx.Header("Authorization"), "Bearer ")
+		if !ok || token == "" {
+			s.unauthorized(api, ctx, "The request has no bearer token.", "Sign in with `gatehouse login` and send the token as Authorization: Bearer.")
+			return
+		}
+		who, err := s.o.Verifier.VerifyPerson(ctx.Context(), token)
+		var e *identity.Error
+		switch {
+		case errors.As(err, &e):
+			s.unauthorized(api, ctx, e.Reason, e.Remedy)
+		case err != nil:
+			s.o.Log.Error("a token could not be verified", "error", err)
+			huma.WriteErr(api, ctx, http.StatusInternalServerError, "The gateway had an error of its own; its log names the cause.")
+		default:
+			next(huma.WithValue(ctx, personKey{}, who))
+		}
+	}
+}
+
+func (s *service) unauthorized(api huma.API, ctx huma.Context, reason, remedy string) {
+	ctx.SetHeader("WWW-Authenticate", "Bearer")
+	huma.WriteErr(api, ctx, http.StatusUnauthorized, reason+" "+remedy)
+}
+
+func person(ctx context.Context) identity.Identity {
+	who, _ := ctx.Value(personKey{}).(identity.Identity)
+	return who
+}
+
+// problem turns an error of the book into an RFC 9457 problem.
+func (s *service) problem(err error) error {
+	var e *approval.Error
+	if errors.As(err, &e) {
+		status := map[approval.Kind]int{approval.NotFound: 404, approval.NotAllowed: 403, approval.Conflict: 409}[e.Kind]
+		if status != 0 {
+			return huma.NewError(status, e.Reason+" "+e.Remedy)
+		}
+	}
+	s.o.Log.Error("an API request failed", "error", err)
+	return huma.Error500InternalServerError("The gateway had an error of its own; its log names the cause.")
+}
+
+type listInput struct {
+	State string `query:"state" enum:"pending,approved,denied,expired,withdrawn,running,done,unknown" doc:"only holds in this state"`
+	Limit int    `query:"limit" minimum:"1" maximum:"500" default:"50"`
+}
+
+type idInput struct {
+	ID string `path:"id" pattern:"^ap-[a-z0-9]{1,40}$" doc:"the approval's id"`
+}
+
+type answerInput struct {
+	ID   string `path:"id" pattern:"^ap-[a-z0-9]{1,40}$" doc:"the approval's id"`
+	Body struct {
+		Reason string `json:"reason,omitempty" maxLength:"2000" doc:"what the requester is told"`
+	}
+}
+
+type output[T any] struct{ Body T }
+
+// Who is the caller, as the gateway sees them.
+type Who struct {
+	ID     string   `json:"id"`
+	Name   string   `json:"name,omitempty"`
+	Groups []string `json:"groups"`
+}
+
+func (s *service) register(api huma.API) {
+	operation := func(id, method, path, summary string) huma.Operation {
+		return huma.Operation{OperationID: id, Method: method, Path: "/api/v1" + path, Summary: summary, Security: []map[string][]string{{"bearer": {}}}, MaxBodyBytes: maxBody}
+	}
+	huma.Register(api, operation("whoami", "GET", "/whoami", "Who the token belongs to"), func(ctx context.Context, _ *struct{}) (*output[Who], error) {
+		p := person(ctx).Principal
+		return &output[Who]{Who{ID: p.ID, Name: p.Name, Groups: append([]string{}, p.Groups...)}}, nil
+	})
+	huma.Register(api, operation("list-approvals", "GET", "/approvals", "Held requests, newest first"), func(ctx context.Context, in *listInput) (*output[[]approval.View], error) {
+		list, err := s.o.Book.List(ctx, person(ctx), in.State, in.Limit)
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		return &output[[]approval.View]{list}, nil
+	})
+	huma.Register(api, operation("get-approval", "GET", "/approvals/{id}", "One held request"), func(ctx context.Context, in *idInput) (*output[approval.View], error) {
+		v, err := s.o.Book.Get(ctx, person(ctx), in.ID)
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		return &output[approval.View]{v}, nil
+	})
+	for _, verb := range []string{"approve", "deny"} {
+		huma.Register(api, operation(verb, "POST", "/approvals/{id}/"+verb, strings.ToUpper(verb[:1])+verb[1:]+" a held request"), func(ctx context.Context, in *answerInput) (*output[approval.View], error) {
+			v, err := s.o.Book.Decide(ctx, person(ctx), in.ID, verb == "approve", in.Body.Reason)
+			if err != nil {
+				return nil, s.problem(err)
+			}
+			return &output[approval.View]{v}, nil
+		})
+	}
+}
+
+//go:embed approval.html
+var files embed.FS
+
+var approvalPage = template.Must(template.ParseFS(files, "approval.html"))
+
+var idPattern = regexp.MustCompile(`^ap-[a-z0-9]{1,40}$`)
+
+// page is what a hold's URL shows: how to answer it. It is the same for every id, known or not.
+func page(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	if !idPattern.MatchString(id) {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	if err := approvalPage.Execute(w, id); err != nil {
+		return // the client has left
+	}
+}
