@@ -17,8 +17,8 @@ const maxSize = 64 << 10
 
 // Ref says where a secret is: {env: NAME} or {file: PATH}. The zero value is no secret.
 type Ref struct {
-	Env  string
-	File string
+	Env  string `json:"env,omitempty"`
+	File string `json:"file,omitempty"`
 }
 
 // IsZero says whether no secret was configured.
