@@ -1,0 +1,347 @@
+package record
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"gatehouse/internal/gate"
+	"gatehouse/internal/record/faultfs"
+)
+
+// Options say where and how a journal is kept.
+type Options struct {
+	Dir string
+	// FS opens the segments; the operating system's by default.
+	FS faultfs.FS
+	// SyncInterval is how long what is not durable may be in memory of the machine only; 10 ms by default.
+	SyncInterval time.Duration
+	// SegmentSize is when a new segment begins, in bytes; 256 MiB by default.
+	SegmentSize int64
+	Now         func() time.Time
+	Log         *slog.Logger
+}
+
+// Journal is the append side. Safe for concurrent use. It implements gate.Recorder.
+type Journal struct {
+	o       Options
+	lock    *os.File
+	encoder *zstd.Encoder
+	buffers sync.Pool
+
+	mu      sync.Mutex // guards the file's end, and with it the chains
+	file    faultfs.File
+	seq     uint64
+	size    int64
+	node    hash
+	written uint64         // bytes over all segments
+	synced  uint64         // of them, on the disk
+	ended   []faultfs.File // segments that ended; a sync of one may still run
+	failed  error
+
+	syncing sync.Mutex // one sync at a time, taken before mu; who waits for it shares its result
+
+	dirty   chan struct{}
+	closing chan struct{}
+	done    chan struct{}
+}
+
+// Open opens the journal of a folder, for this process alone. What a crash left is recovered: a torn tail is
+// moved aside, and sessions that were open are closed as interrupted.
+func Open(o Options) (*Journal, error) {
+	if o.FS == nil {
+		o.FS = faultfs.OS{}
+	}
+	if o.SyncInterval == 0 {
+		o.SyncInterval = 10 * time.Millisecond
+	}
+	if o.SegmentSize == 0 {
+		o.SegmentSize = 256 << 20
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	fail := func(err error) (*Journal, error) {
+		return nil, fmt.Errorf("the recordings folder %s cannot be used: %w: without recordings nothing is forwarded, so make it writable or name another one", o.Dir, err)
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return fail(err)
+	}
+	lock, err := os.OpenFile(filepath.Join(o.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fail(err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("the recordings folder %s is used by another gateway: give each its own", o.Dir)
+	}
+	j := &Journal{o: o, lock: lock, dirty: make(chan struct{}, 1), closing: make(chan struct{}), done: make(chan struct{})}
+	j.buffers.New = func() any { b := make([]byte, 0, 8<<10); return &b }
+	if j.encoder, err = newEncoder(); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	if err := j.recover(); err != nil {
+		lock.Close()
+		return fail(err)
+	}
+	go j.syncer()
+	return j, nil
+}
+
+func segmentPath(dir string, seq uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("journal-%08d.ghj", seq))
+}
+
+// create begins a segment. The caller holds mu, or is alone.
+func (j *Journal) create(seq uint64) error {
+	f, err := j.o.FS.Create(segmentPath(j.o.Dir, seq))
+	if err != nil {
+		return err
+	}
+	header := append([]byte(magic), make([]byte, 8)...)
+	binary.BigEndian.PutUint64(header[len(magic):], seq)
+	header = append(header, j.node[:]...)
+	if _, err := f.Write(header); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := f.Sync(); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := syncDir(j.o.Dir); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	j.file, j.seq, j.size = f, seq, int64(len(header))
+	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// rotate ends a segment and begins the next. The caller holds mu.
+func (j *Journal) rotate() error {
+	if err := j.file.Sync(); err != nil {
+		return err
+	}
+	j.synced = j.written
+	j.ended = append(j.ended, j.file)
+	return j.create(j.seq + 1)
+}
+
+// poison makes every later append fail. The caller holds mu.
+func (j *Journal) poison(err error) error {
+	if j.failed == nil {
+		j.failed = fmt.Errorf("record: the journal in %s cannot be written any more: %w: free or repair the disk and restart the gateway", j.o.Dir, err)
+		j.o.Log.Error("the recordings cannot be written; every request is refused until a restart", "dir", j.o.Dir, "error", err)
+	}
+	return j.failed
+}
+
+// chain is one session's place in the journal.
+type chain struct {
+	journal *Journal
+	id      string
+	number  uint64
+	head    hash
+	closed  bool
+}
+
+// append writes one entry. When it returns nil the entry is in the file, and with durable on the disk.
+func (j *Journal) append(c *chain, durable, node, last bool, events []gate.Event) error {
+	buffer := j.buffers.Get().(*[]byte)
+	defer func() { *buffer = (*buffer)[:0]; j.buffers.Put(buffer) }()
+	body, err := encodeEvents((*buffer)[:0], events)
+	if err != nil {
+		return err
+	}
+	*buffer = body[:0]
+	var flags byte
+	if len(body) >= compressFrom {
+		if small := j.encoder.EncodeAll(body, nil); len(small) < len(body)*9/10 {
+			body, flags = small, flags|flagZstd
+		}
+	}
+	if node {
+		flags |= flagNode
+	}
+	frame := j.buffers.Get().(*[]byte)
+	defer func() { *frame = (*frame)[:0]; j.buffers.Put(frame) }()
+
+	j.mu.Lock()
+	if j.failed != nil {
+		defer j.mu.Unlock()
+		return j.failed
+	}
+	if c.closed {
+		defer j.mu.Unlock()
+		return errors.New("record: the recording of the session is closed")
+	}
+	b, sum := j.frame((*frame)[:0], c, flags, body)
+	*frame = b[:0]
+	if j.size > int64(headerSize) && j.size+int64(len(b)) > j.o.SegmentSize {
+		if err := j.rotate(); err != nil {
+			defer j.mu.Unlock()
+			return j.poison(err)
+		}
+	}
+	if n, err := j.file.Write(b); err != nil || n < len(b) {
+		defer j.mu.Unlock()
+		return j.poison(errors.Join(err, fmt.Errorf("%d of %d bytes were written", n, len(b))))
+	}
+	j.size += int64(len(b))
+	j.written += uint64(len(b))
+	target := j.written
+	c.number++
+	c.head, c.closed = sum, last
+	if node {
+		j.node = advance(j.node, sum)
+	}
+	j.mu.Unlock()
+	if durable {
+		return j.sync(target)
+	}
+	select {
+	case j.dirty <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// frame encodes an entry of a session. The caller holds mu.
+func (j *Journal) frame(b []byte, c *chain, flags byte, body []byte) ([]byte, hash) {
+	b = append(b, make([]byte, frameSize)...)
+	b = append(b, flags, byte(len(c.id)))
+	b = append(b, c.id...)
+	b = binary.BigEndian.AppendUint64(b, c.number+1)
+	b = binary.BigEndian.AppendUint64(b, uint64(j.o.Now().UnixMicro()))
+	b = append(b, c.head[:]...)
+	if flags&flagNode != 0 {
+		b = append(b, j.node[:]...)
+	}
+	b = append(b, body...)
+	sum := sha256.Sum256(b[frameSize:])
+	b = append(b, sum[:]...)
+	binary.BigEndian.PutUint32(b, uint32(len(b)-frameSize))
+	binary.BigEndian.PutUint32(b[4:], crc32.Checksum(b[frameSize:], castagnoli))
+	return b, sum
+}
+
+// sync puts the first target bytes on the disk. Callers at the same time share a sync, and appends go on
+// meanwhile.
+func (j *Journal) sync(target uint64) error {
+	j.syncing.Lock()
+	defer j.syncing.Unlock()
+	j.mu.Lock()
+	file, written, synced, failed := j.file, j.written, j.synced, j.failed
+	j.mu.Unlock()
+	switch {
+	case synced >= target:
+		return nil
+	case failed != nil:
+		return failed
+	}
+	err := file.Sync()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err != nil {
+		// What a failed sync left in memory is lost to the next one: it is not tried again.
+		return j.poison(err)
+	}
+	j.synced = max(j.synced, written)
+	for _, f := range j.ended { // no sync runs on them any more
+		err = errors.Join(err, f.Close())
+	}
+	j.ended = nil
+	if err != nil {
+		return j.poison(err)
+	}
+	return nil
+}
+
+// syncer syncs what was not durable, within the interval.
+func (j *Journal) syncer() {
+	defer close(j.done)
+	for {
+		select {
+		case <-j.dirty:
+		case <-j.closing:
+			return
+		}
+		select {
+		case <-time.After(j.o.SyncInterval):
+		case <-j.closing:
+			return
+		}
+		j.mu.Lock()
+		target := j.written
+		j.mu.Unlock()
+		j.sync(target) // an error has poisoned the journal
+	}
+}
+
+// Close syncs and closes the journal. Open sessions stay open in it.
+func (j *Journal) Close() error {
+	close(j.closing)
+	<-j.done
+	j.mu.Lock()
+	target, failed := j.written, j.failed
+	j.mu.Unlock()
+	var err error
+	if failed == nil {
+		err = j.sync(target)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.failed == nil {
+		j.failed = errors.New("record: the journal is closed")
+	}
+	for _, f := range append(j.ended, j.file) {
+		err = errors.Join(err, f.Close())
+	}
+	return errors.Join(err, j.lock.Close())
+}
+
+// Open begins the recording of a session.
+func (j *Journal) Open(info gate.SessionInfo) (gate.Recording, error) {
+	if info.ID == "" || len(info.ID) > 255 {
+		return nil, errors.New("record: a session needs an id of at most 255 bytes")
+	}
+	r := &recording{chain: chain{journal: j, id: info.ID}}
+	if err := j.append(&r.chain, false, true, false, []gate.Event{{Kind: gate.SessionOpened, Body: info}}); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// recording is the append side of one session.
+type recording struct{ chain chain }
+
+func (r *recording) Append(durable bool, events ...gate.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	return r.chain.journal.append(&r.chain, durable, false, false, events)
+}
+
+func (r *recording) Close(end gate.SessionEnd) error {
+	return r.chain.journal.append(&r.chain, false, true, true, []gate.Event{{Kind: gate.SessionClosed, Body: end}})
+}

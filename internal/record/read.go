@@ -1,0 +1,340 @@
+package record
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"gatehouse/internal/gate"
+	"gatehouse/internal/policy"
+)
+
+// segment is one file of a journal.
+type segment struct {
+	path string
+	seq  uint64
+	node hash
+	last bool
+}
+
+// place is where an entry stands.
+type place struct {
+	segment *segment
+	offset  int64
+}
+
+func (p place) String() string {
+	return fmt.Sprintf("%s at byte %d", filepath.Base(p.segment.path), p.offset)
+}
+
+// errTail is an entry that is not whole at the end of the last segment: it is being written, or a crash tore
+// it.
+var errTail = errors.New("the last entry is not whole")
+
+// damage is an entry that cannot be read.
+type damage struct {
+	place place
+	why   string
+}
+
+func (d *damage) Error() string { return d.place.String() + ": " + d.why }
+
+func segments(dir string) ([]*segment, error) {
+	names, err := filepath.Glob(filepath.Join(strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir), "journal-*.ghj"))
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	var out []*segment
+	for _, n := range names {
+		s := &segment{path: n}
+		if _, err := fmt.Sscanf(filepath.Base(n), "journal-%d.ghj", &s.seq); err != nil {
+			return nil, fmt.Errorf("%s is not the name of a segment", n)
+		}
+		out = append(out, s)
+	}
+	if len(out) > 0 {
+		out[len(out)-1].last = true
+	}
+	return out, nil
+}
+
+// scan reads a segment's entries in order. After an error it ends.
+func (s *segment) scan(ctx context.Context) iter.Seq2[place, entryOrError] {
+	return func(yield func(place, entryOrError) bool) {
+		f, err := os.Open(s.path)
+		if err != nil {
+			yield(place{s, 0}, entryOrError{err: err})
+			return
+		}
+		defer f.Close()
+		d, err := newDecoder()
+		if err != nil {
+			yield(place{s, 0}, entryOrError{err: err})
+			return
+		}
+		defer d.Close()
+		s.frames(ctx, f, d, yield)
+	}
+}
+
+type entryOrError struct {
+	entry Entry
+	err   error
+}
+
+// frames reads the header and the frames of a segment.
+func (s *segment) frames(ctx context.Context, f io.Reader, d *zstd.Decoder, yield func(place, entryOrError) bool) {
+	r := bufio.NewReaderSize(f, 256<<10)
+	at := place{s, 0}
+	fail := func(err error) { yield(at, entryOrError{err: err}) }
+	broken := func(why string) {
+		if s.last {
+			fail(fmt.Errorf("%w: %w", errTail, &damage{at, why}))
+		} else {
+			fail(&damage{at, why})
+		}
+	}
+	header := make([]byte, headerSize)
+	if _, err := io.ReadFull(r, header); err != nil {
+		broken("the header is not whole")
+		return
+	}
+	if !bytes.HasPrefix(header, []byte(magic)) || binary.BigEndian.Uint64(header[len(magic):]) != s.seq {
+		fail(&damage{at, "that is not this segment of a journal"})
+		return
+	}
+	copy(s.node[:], header[len(magic)+8:])
+	at.offset = int64(headerSize)
+	var buffer []byte
+	for {
+		if err := ctx.Err(); err != nil {
+			fail(err)
+			return
+		}
+		var head [frameSize]byte
+		if _, err := io.ReadFull(r, head[:]); err == io.EOF {
+			return
+		} else if err != nil {
+			broken("the frame is not whole")
+			return
+		}
+		n, sum := binary.BigEndian.Uint32(head[:]), binary.BigEndian.Uint32(head[4:])
+		if n < minEntry || n > maxEntry { // a torn tail can be zeros: their length and checksum are 0
+			broken("the length of the entry is impossible")
+			return
+		}
+		buffer = slices.Grow(buffer[:0], int(min(n, 1<<20)))
+		whole, err := readN(r, buffer, int(n))
+		buffer = whole
+		if err != nil {
+			broken("the entry is not whole")
+			return
+		}
+		if crc32.Checksum(whole, castagnoli) != sum {
+			broken("the entry's checksum does not fit")
+			return
+		}
+		e, err := decodeEntry(whole, d)
+		if err != nil {
+			fail(&damage{at, err.Error()})
+			return
+		}
+		if !yield(at, entryOrError{entry: e}) {
+			return
+		}
+		at.offset += frameSize + int64(n)
+	}
+}
+
+// readN reads n bytes into b, growing it as they come.
+func readN(r io.Reader, b []byte, n int) ([]byte, error) {
+	for len(b) < n {
+		step := min(n-len(b), 1<<20)
+		b = slices.Grow(b, step)
+		k, err := io.ReadFull(r, b[len(b):len(b)+step])
+		b = b[:len(b)+k]
+		if err != nil {
+			return b, err
+		}
+	}
+	return b, nil
+}
+
+// scan reads a whole journal, in order.
+func scan(ctx context.Context, dir string) iter.Seq2[place, entryOrError] {
+	return func(yield func(place, entryOrError) bool) {
+		list, err := segments(dir)
+		if err != nil {
+			yield(place{&segment{path: dir}, 0}, entryOrError{err: err})
+			return
+		}
+		if len(list) == 0 {
+			if _, err := os.Stat(dir); err != nil {
+				yield(place{&segment{path: dir}, 0}, entryOrError{err: err})
+			}
+			return
+		}
+		for _, s := range list {
+			for at, e := range s.scan(ctx) {
+				if !yield(at, e) || e.err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Summary is one session in a list.
+type Summary struct {
+	ID         string           `json:"id"`
+	Opened     time.Time        `json:"opened"`
+	Closed     time.Time        `json:"closed,omitzero"`
+	Principal  policy.Principal `json:"principal"`
+	Connection string           `json:"connection"`
+	Protocol   string           `json:"protocol"`
+	Client     string           `json:"client,omitempty"`
+	// State is open, closed or interrupted.
+	State    string `json:"state"`
+	Reason   string `json:"reason,omitempty"`
+	Requests int    `json:"requests"`
+	Refused  int    `json:"refused"`
+	Held     int    `json:"held"`
+	// Unknown counts requests whose outcome is not known.
+	Unknown int `json:"unknown,omitempty"`
+}
+
+// Filter says which sessions are listed; empty fields match all.
+type Filter struct {
+	Connection string
+	Principal  string // a part of its id or name
+	Limit      int    // the newest so many; 0 is all
+}
+
+// List gives the sessions of a journal, newest first.
+func List(ctx context.Context, dir string, f Filter) ([]Summary, error) {
+	byID := map[string]*summary{}
+	var order []*summary
+	for _, e := range scan(ctx, dir) {
+		if errors.Is(e.err, errTail) {
+			break
+		}
+		if e.err != nil {
+			return nil, e.err
+		}
+		s := byID[e.entry.Session]
+		if s == nil {
+			s = &summary{waiting: map[uint64]bool{}}
+			s.ID, s.State = e.entry.Session, "open"
+			byID[e.entry.Session] = s
+			order = append(order, s)
+		}
+		s.add(e.entry)
+	}
+	out := []Summary{}
+	for _, s := range slices.Backward(order) {
+		text := s.Principal.ID + " " + s.Principal.String()
+		if f.Connection != "" && s.Connection != f.Connection || !strings.Contains(text, f.Principal) {
+			continue
+		}
+		if s.State != "open" {
+			s.Unknown += len(s.waiting)
+		}
+		out = append(out, s.Summary)
+		if f.Limit > 0 && len(out) == f.Limit {
+			break
+		}
+	}
+	return out, nil
+}
+
+// summary counts a session's requests; waiting are those forwarded without an outcome yet.
+type summary struct {
+	Summary
+	waiting map[uint64]bool
+}
+
+func (s *summary) add(e Entry) {
+	for _, ev := range e.Events {
+		switch ev.Kind {
+		case gate.SessionOpened:
+			var i gate.SessionInfo
+			if json.Unmarshal(ev.Body, &i) == nil {
+				s.Opened, s.Principal, s.Connection, s.Protocol, s.Client = i.Opened, i.Principal, i.Connection, i.Protocol, i.Client
+			}
+		case gate.Requested:
+			s.Requests++
+			s.waiting[ev.Request] = true
+		case gate.Decided:
+			var d gate.DecisionBody
+			if json.Unmarshal(ev.Body, &d) == nil && d.Decision.Effect == policy.Hold {
+				s.Held++
+			}
+		case gate.Responded:
+			delete(s.waiting, ev.Request)
+			var o gate.Outcome
+			if json.Unmarshal(ev.Body, &o) == nil {
+				switch o.Status {
+				case "refused":
+					s.Refused++
+				case "unknown":
+					s.Unknown++
+				}
+			}
+		case gate.SessionClosed:
+			var end gate.SessionEnd
+			if json.Unmarshal(ev.Body, &end) == nil {
+				s.Closed, s.Reason, s.State = end.Closed, end.Reason, "closed"
+				if end.Reason == "interrupted" {
+					s.State = "interrupted"
+				}
+			}
+		}
+	}
+}
+
+// ErrNoSession is returned where a journal has no such session.
+var ErrNoSession = errors.New("there is no such session in these recordings")
+
+// Read gives the entries of a session, in order. An error is the last thing that it gives.
+func Read(ctx context.Context, dir, session string) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		found := false
+		for _, e := range scan(ctx, dir) {
+			if errors.Is(e.err, errTail) {
+				break
+			}
+			if e.err != nil {
+				yield(Entry{}, e.err)
+				return
+			}
+			if e.entry.Session != session {
+				continue
+			}
+			found = true
+			if !yield(e.entry, nil) {
+				return
+			}
+			if e.entry.flags&flagNode != 0 && e.entry.Number > 1 {
+				return // closed
+			}
+		}
+		if !found {
+			yield(Entry{}, fmt.Errorf("%w: %s", ErrNoSession, session))
+		}
+	}
+}
