@@ -297,3 +297,6 @@ func (s Store) renew(ctx context.Context, p Profile, old token) (string, time.Ti
 	}
 	return t.AccessToken, t.Expiry, s.keep(p, t)
 }
+
+// HTTP is a client for issuers, with a limit on how long they may take.
+func HTTP() *http.Client { return &http.Client{Timeout: 30 * time.Second} }

@@ -57,6 +57,9 @@ type Cluster struct {
 // ErrMissing is returned where no PostgreSQL server is installed.
 var ErrMissing = errors.New("PostgreSQL server programs (initdb, postgres) were not found on PATH or in /usr/lib/postgresql: install the package postgresql (Debian: apt-get install postgresql), version 14 or newer")
 
+// ErrUnreachable is returned where the user that the server runs as cannot enter the folder.
+var ErrUnreachable = errors.New("the user that PostgreSQL runs as cannot enter the folder")
+
 // Programs finds the folder with initdb and postgres.
 func Programs() (string, error) {
 	if p, err := exec.LookPath("initdb"); err == nil {
@@ -153,7 +156,7 @@ func reachable(dir string, cred *syscall.Credential) error {
 		}
 		st, ok := info.Sys().(*syscall.Stat_t)
 		if ok && info.Mode().Perm()&0o001 == 0 && st.Uid != cred.Uid && !(st.Gid == cred.Gid && info.Mode().Perm()&0o010 != 0) {
-			return fmt.Errorf("the user that PostgreSQL runs as cannot enter %s: choose a data folder elsewhere (for example below /tmp or /var/lib), or run as an ordinary user", up)
+			return fmt.Errorf("%w %s: choose a data folder elsewhere (for example below /tmp or /var/lib), or run as an ordinary user", ErrUnreachable, up)
 		}
 		if up == filepath.Dir(up) {
 			return nil

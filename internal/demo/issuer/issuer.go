@@ -116,6 +116,16 @@ func (is *Issuer) URL() string { return "http://" + is.listener.Addr().String() 
 
 func (is *Issuer) base() string { return "/" + is.o.Tenant + "/v2.0" }
 
+// Secret is an agent's client secret; "" where there is no such agent.
+func (is *Issuer) Secret(clientID string) string {
+	for _, a := range is.o.Agents {
+		if a.ClientID == clientID {
+			return a.Secret
+		}
+	}
+	return ""
+}
+
 // Rotate makes a new signing key; the old one disappears.
 func (is *Issuer) Rotate() error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

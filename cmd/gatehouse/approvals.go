@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"gatehouse/internal/api/client"
+	"gatehouse/internal/approval"
+)
+
+type approvalCommands struct {
+	List    approvalsListCommand `cmd:"" help:"List held requests that you may see, newest first."`
+	Show    approvalsShowCommand `cmd:"" help:"Show exactly what will run, and what it touches."`
+	Approve approveCommand       `cmd:"" help:"Let a held request run, once."`
+	Deny    denyCommand          `cmd:"" help:"Refuse a held request."`
+}
+
+func (approvalCommands) Help() string {
+	return `Examples:
+  gatehouse approvals list --state pending
+  gatehouse approvals show ap-…
+  gatehouse approvals approve ap-… --reason "the customer called"
+  gatehouse approvals deny ap-… --reason "name the order's id"`
+}
+
+// outputFlag chooses between text for people and JSON for programs.
+type outputFlag struct {
+	Output string `short:"o" default:"text" enum:"text,json" help:"text or json."`
+}
+
+func (o outputFlag) json() bool { return o.Output == "json" }
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// dial is the control API as the profile's person.
+func (f profileFlag) dial() (*client.Client, error) {
+	store, p, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	if p.API == "" {
+		return nil, fmt.Errorf("the profile %s does not say where the gateway is: sign in again with --api URL", p.Name)
+	}
+	web, err := trusting(p.CA)
+	if err != nil {
+		return nil, err
+	}
+	return &client.Client{Base: p.API, HTTP: web, Token: func(ctx context.Context) (string, error) {
+		t, _, err := store.Token(ctx, p)
+		return t, err
+	}}, nil
+}
+
+type approvalsListCommand struct {
+	profileFlag
+	outputFlag
+	State string `help:"Only those in a state: pending, approved, denied, expired, withdrawn, running, done or unknown." placeholder:"STATE"`
+	Limit int    `default:"50" help:"At most so many."`
+}
+
+func (c approvalsListCommand) Run(ctx context.Context, s streams) error {
+	api, err := c.dial()
+	if err != nil {
+		return err
+	}
+	list, err := api.Approvals(ctx, c.State, c.Limit)
+	if err != nil {
+		return err
+	}
+	if c.json() {
+		return printJSON(s.out, list)
+	}
+	if len(list) == 0 {
+		fmt.Fprintln(s.out, "No held requests.")
+		return nil
+	}
+	w := tabwriter.NewWriter(s.out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "APPROVAL\tSTATE\tASKED\tCONNECTION\tPRINCIPAL\tREQUEST")
+	for _, v := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", v.ID, v.State, ago(v.Created), v.Hold.Connection, line(v.Hold.Principal.String(), 40), line(texts(v), 60))
+	}
+	return w.Flush()
+}
+
+func texts(v approval.View) string {
+	var out []string
+	for _, i := range v.Hold.Intents {
+		if !i.Prepare {
+			out = append(out, i.Text)
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
+// line makes a text fit for one line of a table: what could steer a terminal is escaped.
+func line(s string, width int) string {
+	s = plain(s)
+	if r := []rune(s); len(r) > width {
+		s = string(r[:width-1]) + "…"
+	}
+	return s
+}
+
+// plain escapes what could steer a terminal.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x200b && r <= 0x200f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069:
+			return '·'
+		}
+		return r
+	}, s)
+}
+
+func ago(t time.Time) string {
+	d := time.Since(t).Round(time.Second)
+	if d < 24*time.Hour {
+		return d.String() + " ago"
+	}
+	return t.Local().Format("2006-01-02 15:04")
+}
+
+type approvalsShowCommand struct {
+	profileFlag
+	outputFlag
+	ID string `arg:"" help:"The approval's id."`
+}
+
+func (c approvalsShowCommand) Run(ctx context.Context, s streams) error {
+	api, err := c.dial()
+	if err != nil {
+		return err
+	}
+	v, err := api.Approval(ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	if c.json() {
+		return printJSON(s.out, v)
+	}
+	showApproval(s.out, v)
+	return nil
+}
+
+func showApproval(w io.Writer, v approval.View) {
+	field := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%-12s %s\n", name, plain(fmt.Sprintf(format, args...)))
+	}
+	field("approval", "%s (%s)", v.ID, v.State)
+	field("principal", "%s", v.Hold.Principal)
+	field("connection", "%s", v.Hold.Connection)
+	field("session", "%s, request %s", v.Hold.Session, v.Hold.RequestID)
+	field("asked", "%s, may be answered until %s", ago(v.Created), v.Expires.Local().Format(time.TimeOnly))
+	for _, n := range v.Hold.Needs {
+		field("needs", "%d of %s (policy %s)", n.Quorum, n.Group, n.Policy)
+	}
+	for _, i := range v.Hold.Intents {
+		if i.Prepare {
+			continue
+		}
+		fmt.Fprintln(w, "will run:")
+		for text := range strings.Lines(i.Text) {
+			fmt.Fprintf(w, "    %s\n", plain(strings.TrimRight(text, "\n")))
+		}
+		for n, p := range i.Parameters {
+			field(fmt.Sprintf("    $%d", n+1), "%s", parameterText(p))
+		}
+		if i.Position != "" && i.Position != "idle" {
+			field("position", "%s", i.Position)
+		}
+	}
+	for _, t := range v.Hold.Touches {
+		field("touches", "%s", t)
+	}
+	for _, a := range v.Answers {
+		word := "denied"
+		if a.Approve {
+			word = "approved"
+		}
+		field(word, "by %s, %s %s", a.By, ago(a.At), a.Reason)
+	}
+	if v.Outcome != "" {
+		field("outcome", "%s", v.Outcome)
+	}
+}
+
+type answerFlags struct {
+	profileFlag
+	outputFlag
+	ID     string `arg:"" help:"The approval's id."`
+	Reason string `help:"What the requester is told." placeholder:"TEXT"`
+}
+
+type approveCommand struct{ answerFlags }
+
+func (c approveCommand) Run(ctx context.Context, s streams) error { return c.answer(ctx, s, true) }
+
+type denyCommand struct{ answerFlags }
+
+func (c denyCommand) Run(ctx context.Context, s streams) error { return c.answer(ctx, s, false) }
+
+func (c answerFlags) answer(ctx context.Context, s streams, approve bool) error {
+	if !strings.HasPrefix(c.ID, "ap-") {
+		return errors.New("an approval's id begins with ap-: `gatehouse approvals list` shows them")
+	}
+	api, err := c.dial()
+	if err != nil {
+		return err
+	}
+	v, err := api.Answer(ctx, c.ID, approve, c.Reason)
+	if err != nil {
+		return err
+	}
+	if c.json() {
+		return printJSON(s.out, v)
+	}
+	if v.State == "pending" {
+		fmt.Fprintf(s.out, "%s: your approval counts; more persons have to answer\n", v.ID)
+		return nil
+	}
+	fmt.Fprintf(s.out, "%s is %s\n", v.ID, v.State)
+	return nil
+}

@@ -1,0 +1,13 @@
+package main
+
+import (
+	"gatehouse/internal/connector/postgres"
+	"gatehouse/internal/gate"
+)
+
+// connectors is THE list of connectors: a new one is its folder and its line here.
+func connectors() []gate.Connector {
+	return []gate.Connector{
+		postgres.New(),
+	}
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/mattn/go-isatty"
+
+	"gatehouse/internal/config"
+	"gatehouse/internal/demo"
+)
+
+type demoCommand struct {
+	Data string `default:"gatehouse-demo" help:"The demo's data folder." placeholder:"FOLDER"`
+	Tour bool   `help:"End after the tour; the exit status says whether every step behaved. The default where standard input is not a terminal."`
+}
+
+func (demoCommand) Help() string {
+	return `Needs PostgreSQL's server and client programs on this machine, and nothing else; it touches no database but its own. Stays up until Ctrl-C.
+
+Examples:
+  gatehouse demo
+  gatehouse demo --tour --data /tmp/demo`
+}
+
+func (c demoCommand) Run(ctx context.Context, s streams) error {
+	tourOnly := c.Tour || !isatty.IsTerminal(s.in.Fd())
+	return demo.Run(ctx, demo.Options{Dir: c.Data, TourOnly: tourOnly, Out: s.out, Serve: serveDemo})
+}
+
+// serveDemo is the gateway itself, with its log in a file beside the configuration.
+func serveDemo(ctx context.Context, path string, ready func()) error {
+	f, err := os.OpenFile(filepath.Join(filepath.Dir(path), "gatehouse.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	conf, err := config.Load(path, connectors())
+	if err != nil {
+		return err
+	}
+	g, err := open(ctx, conf, slog.New(slog.NewTextHandler(f, nil)))
+	if err != nil {
+		return err
+	}
+	ready()
+	return g.serve(ctx)
+}

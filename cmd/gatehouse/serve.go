@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"gatehouse/internal/config"
+)
+
+// configFlag names the configuration.
+type configFlag struct {
+	Config string `short:"c" default:"${config}" env:"GATEHOUSE_CONFIG" help:"The configuration." placeholder:"FILE"`
+}
+
+func (f configFlag) load() (*config.Config, error) { return config.Load(f.Config, connectors()) }
+
+type serveCommand struct {
+	configFlag
+	LogLevel string `default:"info" enum:"debug,info,warn,error" help:"What is logged to standard error: debug, info, warn or error."`
+}
+
+func (serveCommand) Help() string {
+	return `Serves until SIGTERM or Ctrl-C; sessions then end with an error that drivers reconnect on. SIGHUP reads the policies again.
+
+Examples:
+  gatehouse config validate && gatehouse serve
+  gatehouse serve --config /etc/gatehouse/gatehouse.yaml --log-level warn`
+}
+
+func (c serveCommand) Run(ctx context.Context, s streams) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: level}))
+	conf, err := c.load()
+	if err != nil {
+		return err
+	}
+	g, err := open(ctx, conf, log)
+	if err != nil {
+		return err
+	}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	go func() {
+		for {
+			select {
+			case <-hangup:
+				if err := g.loadPolicies(); err != nil {
+					log.Error("the policies were not read again; those from before stay in force", "error", err)
+					continue
+				}
+				log.Info("the policies were read again", "version", g.policies.Load().Version())
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return g.serve(ctx)
+}
+
+type configCommands struct {
+	Validate validateCommand `cmd:"" help:"Say whether the configuration and its policies are valid."`
+}
+
+type validateCommand struct{ configFlag }
+
+func (validateCommand) Help() string {
+	return `Reads the configuration and the policies that it names; opens and changes nothing else.
+
+Examples:
+  gatehouse config validate
+  gatehouse config validate --config /etc/gatehouse/gatehouse.yaml`
+}
+
+func (c validateCommand) Run(s streams) error {
+	conf, err := c.load()
+	if err != nil {
+		return err
+	}
+	set, err := compilePolicies(conf)
+	if err != nil {
+		return err
+	}
+	for _, w := range set.Warnings() {
+		fmt.Fprintln(s.err, "warning:", w)
+	}
+	fmt.Fprintf(s.out, "%s is valid: %d connections, policies %s\n", c.Config, len(conf.Connections), set.Version())
+	return nil
+}

@@ -1,0 +1,386 @@
+// Package demo shows the gateway to a newcomer: a private PostgreSQL with a shop in it, a development issuer,
+// a real gateway in front, and a tour that runs real commands.
+//
+// Everything listens on loopback and lives in one folder. It must never be used to guard anything real.
+package demo
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"gatehouse/deploy"
+	"gatehouse/internal/demo/cluster"
+	"gatehouse/internal/demo/issuer"
+	"gatehouse/internal/demo/shop"
+	"gatehouse/internal/login"
+	"gatehouse/internal/secret"
+)
+
+// Options say where the demo lives and how it goes.
+type Options struct {
+	// Dir is the data folder: made if it is missing, used again if it is an earlier demo's.
+	Dir string
+	// TourOnly ends after the tour; otherwise the demo stays up until its context ends.
+	TourOnly bool
+	Out      io.Writer
+	// Serve runs the gateway of a configuration until ctx ends; it calls ready when clients can connect.
+	Serve func(ctx context.Context, config string, ready func()) error
+}
+
+// Who there is in the demo.
+const (
+	tenant   = "11111111-2222-3333-4444-555555555555"
+	audience = "api://gatehouse"
+	agent    = "shop-agent"
+	person   = "ada"
+	client   = "gatehouse-cli"
+
+	tokenTurn = 4 * time.Minute // how often the agent's passfile gets a fresh token
+)
+
+// demo is one run.
+type demo struct {
+	o      Options
+	dir    string
+	issuer *issuer.Issuer
+	store  login.Store
+	https  int
+	pg     int
+	raw    []string
+}
+
+// Run sets everything up, walks the tour, and stays up until ctx ends. Its error names the steps of the tour
+// that did not behave.
+func Run(ctx context.Context, o Options) error {
+	if _, err := exec.LookPath("psql"); err != nil {
+		return errors.New("psql was not found on PATH: install the package postgresql-client (Debian: apt-get install postgresql-client)")
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return err
+	}
+	unlock, err := claim(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	d := &demo{o: o, dir: dir}
+	d.say("Gatehouse demo. Everything here is made up, listens on loopback, and lives in %s.\n", dir)
+
+	stop, err := d.cluster(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if err := d.identities(); err != nil {
+		return err
+	}
+	defer d.issuer.Close()
+	return d.withGateway(ctx, func(ctx context.Context) error {
+		if err := d.signIn(ctx); err != nil {
+			return err
+		}
+		return d.tour(ctx)
+	})
+}
+
+func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.o.Out, format+"\n", args...) }
+
+func (d *demo) path(name string) string { return filepath.Join(d.dir, name) }
+
+// marker tells a demo's folder from any other.
+const marker = ".gatehouse-demo"
+
+// claim takes the data folder for this process.
+func claim(dir string) (unlock func(), err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("the data folder: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, marker)); err != nil && len(entries) > 0 {
+		return nil, fmt.Errorf("%s is not empty and not an earlier demo's: name another folder with --data", dir)
+	}
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return nil, fmt.Errorf("the data folder: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, marker), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("the data folder: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("another demo runs in %s: stop it, or name another folder with --data", dir)
+	}
+	return func() { f.Close() }, nil
+}
+
+// cluster makes the database. Where its user may not enter the data folder it lives in a temporary one, which
+// stop removes.
+func (d *demo) cluster(ctx context.Context) (stop func(), err error) {
+	begun := time.Now()
+	dir, clean := d.path("postgres"), func() {}
+	if err := os.RemoveAll(dir); err != nil {
+		return nil, err
+	}
+	c, err := cluster.Start(ctx, cluster.Options{Dir: dir, Ephemeral: true})
+	if errors.Is(err, cluster.ErrUnreachable) {
+		os.RemoveAll(dir)
+		if dir, err = os.MkdirTemp("", "gatehouse-demo-"); err != nil {
+			return nil, err
+		}
+		clean = func() { os.RemoveAll(dir) }
+		c, err = cluster.Start(ctx, cluster.Options{Dir: dir, Ephemeral: true})
+	}
+	if err != nil {
+		clean()
+		return nil, err
+	}
+	stop = func() { c.Stop(); clean() }
+	password := rand.Text()
+	if err := errors.Join(shop.Load(ctx, c.AdminURL, password), d.values(ctx, c), d.config(c, password)); err != nil {
+		stop()
+		return nil, err
+	}
+	d.say("  PostgreSQL on 127.0.0.1:%d: 10,000 customers, 100,000 orders (%s)", c.Port, time.Since(begun).Round(100*time.Millisecond))
+	return stop, nil
+}
+
+// values are raw ones that the tour must not see again, and what could be made of them.
+func (d *demo) values(ctx context.Context, c *cluster.Cluster) error {
+	conn, err := pgx.Connect(ctx, c.AdminURL("shop"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	rows, err := conn.Query(ctx, `SELECT lower(f) FROM customers, LATERAL unnest(ARRAY[email, national_id, phone, birth_date::text, profile->>'email']) v,
+		LATERAL unnest(ARRAY[v, reverse(v), md5(v)]) f WHERE id <= 50`)
+	if err != nil {
+		return err
+	}
+	d.raw, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	return err
+}
+
+// config writes the gateway's configuration and policies. Policies that are there stay: they may have been
+// changed to try something.
+func (d *demo) config(c *cluster.Cluster, password string) error {
+	var err error
+	if d.https, err = port(8443); err != nil {
+		return err
+	}
+	if d.pg, err = port(6432); err != nil {
+		return err
+	}
+	if d.issuer, err = issuer.Start("127.0.0.1:0", issuer.Options{
+		Tenant: tenant, Audience: audience, Clients: []string{client},
+		Agents: []issuer.Agent{{ClientID: agent, Secret: rand.Text(), Name: agent, Groups: []string{issuer.ObjectID("group ai-agents")}}},
+		People: []issuer.Person{{Name: person, Groups: []string{issuer.ObjectID("group dba")}}, {Name: "grace", Groups: []string{issuer.ObjectID("group dba")}}},
+	}); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(d.path("policies"), 0o700); err != nil {
+		return err
+	}
+	policies := d.path("policies/starter.cedar")
+	if _, err := os.Stat(policies); errors.Is(err, os.ErrNotExist) {
+		if err := os.WriteFile(policies, deploy.Starter, 0o600); err != nil {
+			return err
+		}
+	}
+	text := fmt.Sprintf(`# The demo's configuration; it is written anew at each start.
+listen: {https: "127.0.0.1:%d", postgres: "127.0.0.1:%d"}
+url: https://localhost:%d
+tls: {self_signed: true}
+issuers:
+  - name: demo
+    kind: entra
+    issuer: %s
+    audiences: [%s]
+    groups: {names: {%s: ai-agents, %s: dba}}
+people: {clients: [%s]}
+store: sqlite:gatehouse.db
+recordings: file:recordings
+policies: [policies/*.cedar]
+approvals: {hold: 30m, valid: 30m}
+connections:
+  - name: shop
+    kind: postgres
+    tags: [env:demo]
+    url: %s
+    password: {file: %q}
+    groups: [ai-agents]
+    labels: %s
+`, d.https, d.pg, d.https, d.issuer.URL(), audience, issuer.ObjectID("group ai-agents"), issuer.ObjectID("group dba"), client,
+		c.URL(shop.Role, "", "shop"), d.path("database.password"), shop.Labels)
+	return errors.Join(
+		os.WriteFile(d.path("database.password"), []byte(password+"\n"), 0o600),
+		os.WriteFile(d.path("agent.secret"), []byte(d.issuer.Secret(agent)+"\n"), 0o600),
+		os.WriteFile(d.path("gatehouse.yaml"), []byte(text), 0o600),
+	)
+}
+
+// port is the preferred one where it is free, else any.
+func port(preferred int) (int, error) {
+	for _, p := range []int{preferred, 0} {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().(*net.TCPAddr).Port, nil
+		}
+		if p == 0 {
+			return 0, err
+		}
+	}
+	return 0, nil
+}
+
+// identities makes the profiles and the file that sets up a terminal.
+func (d *demo) identities() error {
+	d.say("  a development OIDC issuer on %s (DEMO: it gives tokens to whoever asks)", d.issuer.URL())
+	d.store = login.Store{Dir: d.path("home"), HTTP: login.HTTP()}
+	common := login.Profile{Issuer: d.issuer.URL(), Scope: audience + "/.default", API: fmt.Sprintf("https://localhost:%d", d.https), CA: d.path("tls.crt")}
+	bot, ada := common, common
+	bot.Name, bot.ClientID, bot.Secret = "agent", agent, secret.Ref{File: d.path("agent.secret")}
+	ada.Name, ada.ClientID = person, client
+	binary, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	var env strings.Builder
+	fmt.Fprintf(&env, "# Sets up a terminal for the demo: psql is the agent, gatehouse is %s, who may approve.\n", person)
+	for _, one := range [][2]string{
+		{"GATEHOUSE_CONFIG", d.path("gatehouse.yaml")}, {"GATEHOUSE_HOME", d.path("home")}, {"GATEHOUSE_PROFILE", person},
+		{"PGHOST", "localhost"}, {"PGPORT", fmt.Sprint(d.pg)}, {"PGDATABASE", "shop"}, {"PGUSER", "agent"},
+		{"PGSSLMODE", "verify-full"}, {"PGSSLROOTCERT", d.path("tls.crt")}, {"PGPASSFILE", d.path("agent.pgpass")}, {"PSQLRC", "/dev/null"},
+	} {
+		fmt.Fprintf(&env, "export %s=%s\n", one[0], quote(one[1]))
+	}
+	fmt.Fprintf(&env, "unset PGPASSWORD PGSERVICE PGOPTIONS PGHOSTADDR PGSSLCERT PGSSLKEY\nexport PATH=%s:\"$PATH\"\n", quote(filepath.Dir(binary)))
+	return errors.Join(d.store.Save(bot), d.store.Save(ada), os.WriteFile(d.path("env.sh"), []byte(env.String()), 0o600))
+}
+
+// quote makes a word of a shell.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// withGateway runs do while the gateway serves; the first that fails ends both.
+func (d *demo) withGateway(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ready, served := make(chan struct{}), make(chan error, 1)
+	go func() {
+		defer cancel()
+		served <- d.o.Serve(ctx, d.path("gatehouse.yaml"), func() { close(ready) })
+	}()
+	select {
+	case <-ready:
+	case err := <-served:
+		return fmt.Errorf("the gateway did not start: %w", err)
+	}
+	d.say("  the gateway: PostgreSQL on 127.0.0.1:%d, https://localhost:%d; its log is %s", d.pg, d.https, d.path("gatehouse.log"))
+	err := do(ctx)
+	cancel()
+	return errors.Join(err, <-served)
+}
+
+var userCode = regexp.MustCompile(`enter the code (\S+)`)
+
+// confirmer is the person in front of the browser, who confirms the sign-in that she is asked for.
+type confirmer struct{ issuer *issuer.Issuer }
+
+func (c confirmer) Write(b []byte) (int, error) {
+	m := userCode.FindSubmatch(b)
+	if m == nil {
+		return len(b), nil
+	}
+	return len(b), c.issuer.Confirm(string(m[1]), person)
+}
+
+// signIn signs the person in, and keeps a fresh token of the agent in a passfile until ctx ends.
+func (d *demo) signIn(ctx context.Context) error {
+	ada, err := d.store.Profile(person)
+	if err != nil {
+		return err
+	}
+	if _, err := d.store.Login(ctx, ada, confirmer{d.issuer}); err != nil {
+		return err
+	}
+	bot, err := d.store.Profile("agent")
+	if err != nil {
+		return err
+	}
+	if _, err := d.store.Login(ctx, bot, io.Discard); err != nil {
+		return err
+	}
+	if err := d.passfile(ctx, bot); err != nil {
+		return err
+	}
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(tokenTurn):
+			}
+			if _, err := d.store.Login(ctx, bot, io.Discard); err != nil {
+				continue // the next turn comes before the token ends
+			}
+			if err := d.passfile(ctx, bot); err != nil && ctx.Err() == nil {
+				d.say("the agent's passfile cannot be written: %v", err)
+			}
+		}
+	}()
+	return nil
+}
+
+// passfile puts the agent's token where psql looks for a password.
+func (d *demo) passfile(ctx context.Context, bot login.Profile) error {
+	token, _, err := d.store.Token(ctx, bot)
+	if err != nil {
+		return err
+	}
+	next := d.path("agent.pgpass.next")
+	if err := os.WriteFile(next, []byte(fmt.Sprintf("localhost:%d:*:*:%s\n", d.pg, token)), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(next, d.path("agent.pgpass"))
+}
+
+// tour walks the tour; then, unless that was all, the demo waits for its person.
+func (d *demo) tour(ctx context.Context) error {
+	t := &tour{out: d.o.Out, env: d.path("env.sh"), dir: d.dir, raw: d.raw}
+	err := t.run(ctx)
+	if ctx.Err() != nil {
+		return nil // the person has seen enough
+	}
+	left, leaveErr := t.leave(ctx)
+	if err := errors.Join(err, leaveErr); err != nil || d.o.TourOnly {
+		if left != nil {
+			left.stop()
+			<-left.done
+		}
+		return err
+	}
+	defer left.stop()
+	d.say("Ctrl-C ends the demo; only %s stays.", d.dir)
+	select {
+	case <-left.done:
+		d.say("\nThe agent's statement was answered:")
+		t.print(left.output.String())
+		<-ctx.Done()
+	case <-ctx.Done():
+	}
+	return nil
+}
