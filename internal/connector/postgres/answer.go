@@ -160,7 +160,7 @@ func (s *session) answerItem(it *item) error {
 		return s.answerDescribeStatement(it)
 	case answerDescribePortal:
 		body, err := s.expect(it, 'T', 'n')
-		if err == nil && body != nil {
+		if err == nil && len(body) > 0 { // NoData has no body
 			it.portal.described = bytes.Clone(body)
 			err = s.checkRows(body, it.portal.plan)
 		}

@@ -1,0 +1,316 @@
+// Command bench measures what the gateway adds, in paired runs: every round sends the same statement direct
+// and through the gateway, in random order, so that the noise of the machine hits both alike.
+//
+//	go run ./test/bench [-rounds 5000] [-gatehouse bin/gatehouse] [-dir FOLDER]
+//
+// The folder's disk is the one that recordings are synced to.
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"flag"
+	"fmt"
+	"math"
+	mathrand "math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"gatehouse/internal/demo/cluster"
+	"gatehouse/internal/demo/issuer"
+	"gatehouse/internal/demo/shop"
+)
+
+var (
+	rounds    = flag.Int("rounds", 5000, "pairs of each case")
+	gatehouse = flag.String("gatehouse", "bin/gatehouse", "the binary to measure")
+	folder    = flag.String("dir", "", "where the database and the recordings are; a temporary folder by default")
+)
+
+func main() {
+	flag.Parse()
+	if err := run(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+const policies = `
+@id("read") permit (principal, action == Action::"read", resource);
+@id("write") permit (principal, action in Action::"write", resource);
+`
+
+// bed is a database with a gateway before it.
+type bed struct {
+	direct string // DSNs
+	plain  string
+	tls    string
+	pid    int
+	dir    string
+}
+
+func run(ctx context.Context) error {
+	dir, err := os.MkdirTemp(*folder, "gatehouse-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o711); err != nil {
+		return err
+	}
+	b, stop, err := start(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	disk, err := fdatasync(dir, 400, 1000)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("fdatasync of 400 bytes on this disk: p50 %s, p99 %s\n\n", micro(disk.at(50)), micro(disk.at(99)))
+	fmt.Printf("%-34s %10s %10s %10s %10s %8s %12s\n", "case", "direct p50", "via p50", "added p50", "added p99", "ratio", "gateway CPU")
+	for _, gw := range []struct{ name, dsn string }{{"", b.plain}, {", TLS", b.tls}} {
+		for _, c := range cases {
+			if err := b.measure(ctx, c, c.name+gw.name, gw.dsn, disk); err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// one is a statement to measure.
+type one struct {
+	name  string
+	sql   string
+	mode  pgx.QueryExecMode
+	write bool
+}
+
+var cases = []one{
+	{"known read, prepared", "SELECT status, total FROM orders WHERE id = $1", pgx.QueryExecModeCacheStatement, false},
+	{"known read, simple", "SELECT status, total FROM orders WHERE id = 4711", pgx.QueryExecModeSimpleProtocol, false},
+	{"known masked read, prepared", "SELECT name, email, phone FROM customers WHERE id = $1", pgx.QueryExecModeCacheStatement, false},
+	{"write, prepared", "UPDATE products SET price = price WHERE id = $1", pgx.QueryExecModeCacheStatement, true},
+	{"write, simple", "UPDATE products SET price = price WHERE id = 17", pgx.QueryExecModeSimpleProtocol, true},
+}
+
+func (b *bed) measure(ctx context.Context, c one, name, dsn string, disk samples) error {
+	var conns [2]*pgx.Conn
+	for i, d := range []string{b.direct, dsn} {
+		conn, err := pgx.Connect(ctx, d)
+		if err != nil {
+			return err
+		}
+		defer conn.Close(ctx)
+		conns[i] = conn
+	}
+	ask := func(conn *pgx.Conn, n int) (time.Duration, error) {
+		args := []any{c.mode}
+		if strings.Contains(c.sql, "$1") {
+			args = append(args, 1+n%200)
+		}
+		begun := time.Now()
+		rows, err := conn.Query(ctx, c.sql, args...)
+		if err != nil {
+			return 0, err
+		}
+		for rows.Next() {
+		}
+		rows.Close()
+		return time.Since(begun), rows.Err()
+	}
+	var times [2]samples
+	count := *rounds
+	if c.write {
+		count = max(count/4, 200)
+	}
+	var cpu time.Duration
+	for n := range count + count/10 {
+		if n == count/10 { // the rest was warm-up
+			times = [2]samples{}
+			cpu = cpuOf(b.pid)
+		}
+		first := mathrand.IntN(2)
+		for _, i := range []int{first, 1 - first} {
+			d, err := ask(conns[i], n)
+			if err != nil {
+				return err
+			}
+			times[i] = append(times[i], d)
+		}
+	}
+	cpu = cpuOf(b.pid) - cpu
+	added := make(samples, len(times[0]))
+	for i := range added {
+		added[i] = times[1][i] - times[0][i]
+	}
+	for _, s := range []samples{times[0], times[1], added} {
+		slices.Sort(s)
+	}
+	gain := times[1].at(50) - times[0].at(50)
+	fmt.Printf("%-34s %10s %10s %10s %10s %8.2f %12s", name, micro(times[0].at(50)), micro(times[1].at(50)), micro(gain), micro(added.at(99)), float64(times[1].at(50))/float64(times[0].at(50)), micro(cpu/time.Duration(count)))
+	if c.write {
+		fmt.Printf("   without the disk's fdatasync: %s", micro(gain-disk.at(50)))
+	}
+	fmt.Println()
+	return nil
+}
+
+// samples are sorted times.
+type samples []time.Duration
+
+func (s samples) at(percent float64) time.Duration {
+	return s[min(len(s)-1, int(math.Ceil(float64(len(s))*percent/100))-1)]
+}
+
+func micro(d time.Duration) string { return fmt.Sprintf("%.1fµs", float64(d.Nanoseconds())/1000) }
+
+// fdatasync measures what the disk takes for an append that is synced.
+func fdatasync(dir string, size, count int) (samples, error) {
+	f, err := os.CreateTemp(dir, "fdatasync-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	b := make([]byte, size)
+	rand.Read(b)
+	var out samples
+	for range count {
+		if _, err := f.Write(b); err != nil {
+			return nil, err
+		}
+		begun := time.Now()
+		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
+			return nil, err
+		}
+		out = append(out, time.Since(begun))
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+// cpuOf is the processor time that a process has used.
+func cpuOf(pid int) time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
+	if err != nil {
+		return 0
+	}
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	var sum time.Duration
+	for _, t := range tasks {
+		if b, err = os.ReadFile(t); err == nil {
+			var ns int64
+			fmt.Sscan(string(b), &ns)
+			sum += time.Duration(ns)
+		}
+	}
+	return sum
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// start makes the bed: database, issuer, gateway.
+func start(ctx context.Context, dir string) (*bed, func(), error) {
+	var stops []func()
+	stop := func() {
+		for _, s := range slices.Backward(stops) {
+			s()
+		}
+	}
+	fail := func(err error) (*bed, func(), error) { stop(); return nil, nil, err }
+	// The database does not wait for its disk, so that a write shows what the gateway's own sync costs.
+	c, err := cluster.Start(ctx, cluster.Options{Dir: filepath.Join(dir, "postgres"), Ephemeral: true})
+	if err != nil {
+		return fail(err)
+	}
+	stops = append(stops, func() { c.Stop() })
+	password := rand.Text()
+	if err := shop.Load(ctx, c.AdminURL, password); err != nil {
+		return fail(err)
+	}
+	is, err := issuer.Start("127.0.0.1:0", issuer.Options{Tenant: "bench", Audience: "bench", Lifetime: time.Hour, Agents: []issuer.Agent{{ClientID: "bench", Secret: rand.Text(), Name: "bench", Groups: []string{"bench"}}}})
+	if err != nil {
+		return fail(err)
+	}
+	stops = append(stops, func() { is.Close() })
+	https, err1 := freePort()
+	pg, err2 := freePort()
+	token, err3 := is.AgentToken("bench")
+	for _, err := range []error{err1, err2, err3} {
+		if err != nil {
+			return fail(err)
+		}
+	}
+	config := fmt.Sprintf(`listen: {https: "127.0.0.1:%d", postgres: "127.0.0.1:%d"}
+issuers: [{name: bench, kind: entra, issuer: "%s", audiences: [bench], groups: {names: {bench: bench}}}]
+store: sqlite:gatehouse.db
+recordings: file:recordings
+policies: [bench.cedar]
+connections:
+  - {name: shop, kind: postgres, url: "%s", password: {file: "%s/password"}, groups: [bench], labels: %s}
+`, https, pg, is.URL(), c.URL(shop.Role, "", "shop"), dir, shop.Labels)
+	for name, text := range map[string]string{"gatehouse.yaml": config, "password": password, "bench.cedar": policies} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return fail(err)
+		}
+	}
+	pid, end, err := serve(dir)
+	if err != nil {
+		return fail(err)
+	}
+	stops = append(stops, end)
+	through := fmt.Sprintf("host=127.0.0.1 port=%d dbname=shop user=bench password=%s ", pg, token)
+	return &bed{
+		direct: c.URL(shop.Role, password, "shop"), plain: through + "sslmode=disable",
+		tls: through + "sslmode=verify-full sslrootcert=" + filepath.Join(dir, "tls.crt"),
+		pid: pid, dir: dir,
+	}, stop, nil
+}
+
+// serve starts the gateway and waits until it serves.
+func serve(dir string) (pid int, stop func(), err error) {
+	cmd := exec.Command(*gatehouse, "serve", "--config", filepath.Join(dir, "gatehouse.yaml"))
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, nil, err
+	}
+	stop = func() { cmd.Process.Signal(syscall.SIGTERM); cmd.Wait() }
+	lines := bufio.NewScanner(log)
+	var seen []string
+	for lines.Scan() {
+		seen = append(seen, lines.Text())
+		if strings.Contains(lines.Text(), "listener=postgres") {
+			go func() {
+				for lines.Scan() {
+					if strings.Contains(lines.Text(), "level=ERROR") {
+						fmt.Fprintln(os.Stderr, lines.Text())
+					}
+				}
+			}()
+			return cmd.Process.Pid, stop, nil
+		}
+	}
+	stop()
+	return 0, nil, fmt.Errorf("the gateway did not start:\n%s", strings.Join(seen, "\n"))
+}
