@@ -2,6 +2,7 @@ package gate_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -143,6 +144,13 @@ func (r *recorder) Append(durable bool, events ...gate.Event) error {
 	}
 	for _, e := range events {
 		line := fmt.Sprintf("%d %s", e.Request, e.Kind)
+		if raw, ok := e.Body.(json.RawMessage); ok && e.Kind == gate.Decided {
+			var b gate.DecisionBody
+			if err := json.Unmarshal(raw, &b); err != nil {
+				return err
+			}
+			e.Body = b
+		}
 		switch b := e.Body.(type) {
 		case gate.DecisionBody:
 			line += " " + b.Decision.Effect.String()

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -10,13 +11,50 @@ import (
 
 // judged is a request with the decision that was made for it.
 type judged struct {
-	request  Request
-	number   uint64
-	id       string
-	intent   Intent
-	touches  []policy.Touch
+	request Request
+	number  uint64
+	id      string
+	intent  Intent
+	touches []policy.Touch
+	*decided
+	refused bool // this request is why the batch was refused
+}
+
+// decided is what the policies say to a list of touches.
+type decided struct {
 	decision policy.Decision
-	refused  bool // this request is why the batch was refused
+	count    int             // of the touches
+	body     json.RawMessage // the DecisionBody as it is recorded, where nothing was refused
+}
+
+// maxDecided bounds what a session remembers.
+const maxDecided = 256
+
+// decide decides a list of touches, which is remembered by its identity.
+func (s *Session) decide(touches []policy.Touch) *decided {
+	key := &touches[0]
+	if d := s.decided[key]; d != nil && d.count == len(touches) {
+		return d
+	}
+	d := &decided{decision: s.slice.Decide(touches), count: len(touches)}
+	body := DecisionBody{Decision: d.decision, Version: s.version, Touches: lines(touches)}
+	var err error
+	if d.body, err = json.Marshal(body); err != nil {
+		d.body = nil
+	}
+	if s.decided == nil || len(s.decided) >= maxDecided {
+		s.decided = map[*policy.Touch]*decided{}
+	}
+	s.decided[key] = d
+	return d
+}
+
+func lines(touches []policy.Touch) []string {
+	out := make([]string, len(touches))
+	for i, t := range touches {
+		out[i] = t.String()
+	}
+	return out
 }
 
 // judge understands and decides every request of a batch. The refusal is that of the first request that
@@ -27,7 +65,7 @@ func (s *Session) judge(ctx context.Context, batch []Request) ([]judged, *Refusa
 	for i, r := range batch {
 		s.requests++
 		j := &out[i]
-		j.request, j.number, j.id = r, s.requests, s.requestID(s.requests)
+		j.request, j.number, j.id, j.decided = r, s.requests, s.requestID(s.requests), &decided{}
 		refusal := s.judgeOne(ctx, j)
 		j.refused = refusal != nil && first == nil
 		if j.refused {
@@ -56,7 +94,7 @@ func (s *Session) judgeOne(ctx context.Context, j *judged) *Refusal {
 	if len(touches) == 0 {
 		return &Refusal{Code: NotUnderstood, Reason: "What the request does was not understood.", Remedy: "Send a simpler request."}
 	}
-	j.decision = s.slice.Decide(touches)
+	j.decided = s.decide(touches)
 	if j.decision.Effect == policy.Permit || j.decision.Effect == policy.Hold && len(j.decision.Approvals) > 0 {
 		return nil
 	}
@@ -115,16 +153,9 @@ func (s *Session) recordIntent(batch []judged, refusal *Refusal) error {
 	durable := false
 	for i := range batch {
 		j := &batch[i]
-		body := DecisionBody{Decision: j.decision, Version: s.version}
-		body.Touches = make([]string, len(j.touches))
-		for k, t := range j.touches {
-			body.Touches[k] = t.String()
-		}
-		if j.refused {
-			body.Refusal = refusal
-			if j.decision.Effect != policy.Refuse {
-				body.Decision = policy.Decision{}
-			}
+		var body any = j.body
+		if j.refused || j.body == nil {
+			body = j.refusedBody(s.version, refusal)
 		}
 		durable = durable || refusal == nil && j.intent.Durable
 		events = append(events,
@@ -139,6 +170,22 @@ func (s *Session) recordIntent(batch []judged, refusal *Refusal) error {
 		}
 	}
 	return s.recording.Append(durable, events...)
+}
+
+// refusedBody is the decision as it is recorded where it is not remembered. What was refused for another
+// reason than the policies has no decision of theirs.
+func (j *judged) refusedBody(version string, refusal *Refusal) DecisionBody {
+	body := DecisionBody{Version: version, Touches: lines(j.touches)}
+	if j.decided != nil {
+		body.Decision = j.decision
+	}
+	if j.refused {
+		body.Refusal = refusal
+		if body.Decision.Effect != policy.Refuse {
+			body.Decision = policy.Decision{}
+		}
+	}
+	return body
 }
 
 // maxRefusedText bounds what is kept of a text that was not understood; one that will run is kept whole.

@@ -26,7 +26,7 @@ type Event struct {
 	Kind EventKind
 	// Request is the number of the request in its session, from 1; 0 for the session's own events.
 	Request uint64
-	// Body is written as JSON. Its shape belongs to the kind.
+	// Body is written as JSON, a json.RawMessage as it is. Its shape belongs to the kind.
 	Body any
 	// Data are raw bytes as the client saw them (wire frames); the connector's reader decodes them.
 	// It may be reused by the caller after the append returned.

@@ -9,7 +9,8 @@ import (
 // Request is one unit that is decided, as its connector understood it.
 type Request interface {
 	// Touches are what the request does. An error, or none, refuses. A *Refusal as the error is
-	// given to the client as it is; anything else becomes an internal error.
+	// given to the client as it is; anything else becomes an internal error. A list that was returned
+	// is never changed: equal lists may be returned as one, and are then decided once.
 	Touches(context.Context) ([]policy.Touch, error)
 	// Intent is what will run. It is recorded, hashed and shown to an approver. It is asked for
 	// also when Touches failed; then it carries what the client sent.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -39,9 +40,11 @@ type Session struct {
 	recording  Recording
 
 	// slice is what the policies say to the principal. It changes only at the start of Admit.
+	set      *policy.Set
 	slice    *policy.Slice
 	version  string // of the policies that slice is from
 	requests uint64
+	decided  map[*policy.Touch]*decided // by the first touch of a list
 
 	mu     sync.Mutex
 	ended  *Refusal // why no request starts any more
@@ -80,7 +83,7 @@ func (g *Gate) Open(ctx context.Context, o Opening) (*Session, error) {
 	}
 	s.recording = recording
 	if refusal := s.connect(); refusal != nil {
-		err := s.recordIntent([]judged{{id: s.requestID(1), number: 1, refused: true, decision: s.slice.Decide(s.connectTouch())}}, refusal)
+		err := s.recordIntent([]judged{{id: s.requestID(1), number: 1, refused: true, decided: s.decide(s.connectTouch())}}, refusal)
 		s.requests = 1
 		return nil, errors.Join(refusal, err, s.Close("error", "may not connect"))
 	}
@@ -89,8 +92,10 @@ func (g *Gate) Open(ctx context.Context, o Opening) (*Session, error) {
 
 // refresh takes up the policies in force.
 func (s *Session) refresh() {
-	set := s.gate.cfg.Policies()
-	s.slice, s.version = set.For(s.identity.Principal), set.Version()
+	if set := s.gate.cfg.Policies(); set != s.set {
+		s.set, s.slice, s.version = set, set.For(s.identity.Principal), set.Version()
+		s.decided = nil
+	}
 }
 
 func (s *Session) connectTouch() []policy.Touch {
@@ -202,6 +207,6 @@ func (s *Session) unrecorded(err error) *Refusal {
 	}
 }
 
-func (s *Session) requestID(number uint64) string { return fmt.Sprintf("%s.%d", s.id, number) }
+func (s *Session) requestID(number uint64) string { return s.id + "." + strconv.FormatUint(number, 10) }
 
 func newID(prefix string) string { return prefix + strings.ToLower(rand.Text()[:16]) }

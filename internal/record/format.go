@@ -95,7 +95,9 @@ func encodeEvents(b []byte, events []gate.Event) ([]byte, error) {
 		b = append(b, e.Kind...)
 		b = binary.AppendUvarint(b, e.Request)
 		var body []byte
-		if e.Body != nil {
+		if raw, ok := e.Body.(json.RawMessage); ok { // encoded already
+			body = raw
+		} else if e.Body != nil {
 			var err error
 			if body, err = json.Marshal(e.Body); err != nil {
 				return nil, fmt.Errorf("record: %s: %w", e.Kind, err)

@@ -72,15 +72,10 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer stop()
-	disk, err := fdatasync(dir, 400, 1000)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("fdatasync of 400 bytes on this disk: p50 %s, p99 %s\n\n", micro(disk.at(50)), micro(disk.at(99)))
 	fmt.Printf("%-34s %10s %10s %10s %10s %8s %12s\n", "case", "direct p50", "via p50", "added p50", "added p99", "ratio", "gateway CPU")
 	for _, gw := range []struct{ name, dsn string }{{"", b.plain}, {", TLS", b.tls}} {
 		for _, c := range cases {
-			if err := b.measure(ctx, c, c.name+gw.name, gw.dsn, disk); err != nil {
+			if err := b.measure(ctx, c, c.name+gw.name, gw.dsn); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 		}
@@ -104,7 +99,7 @@ var cases = []one{
 	{"write, simple", "UPDATE products SET price = price WHERE id = 17", pgx.QueryExecModeSimpleProtocol, true},
 }
 
-func (b *bed) measure(ctx context.Context, c one, name, dsn string, disk samples) error {
+func (b *bed) measure(ctx context.Context, c one, name, dsn string) error {
 	var conns [2]*pgx.Conn
 	for i, d := range []string{b.direct, dsn} {
 		conn, err := pgx.Connect(ctx, d)
@@ -129,7 +124,12 @@ func (b *bed) measure(ctx context.Context, c one, name, dsn string, disk samples
 		rows.Close()
 		return time.Since(begun), rows.Err()
 	}
-	var times [2]samples
+	disk, err := newDisk(b.dir)
+	if err != nil {
+		return err
+	}
+	defer disk.close()
+	var times [3]samples // direct, through the gateway, the disk alone
 	count := *rounds
 	if c.write {
 		count = max(count/4, 200)
@@ -137,12 +137,18 @@ func (b *bed) measure(ctx context.Context, c one, name, dsn string, disk samples
 	var cpu time.Duration
 	for n := range count + count/10 {
 		if n == count/10 { // the rest was warm-up
-			times = [2]samples{}
+			times = [3]samples{}
 			cpu = cpuOf(b.pid)
 		}
-		first := mathrand.IntN(2)
-		for _, i := range []int{first, 1 - first} {
-			d, err := ask(conns[i], n)
+		for _, i := range mathrand.Perm(len(times)) {
+			var d time.Duration
+			var err error
+			switch {
+			case i < len(conns):
+				d, err = ask(conns[i], n)
+			case c.write:
+				d, err = disk.sync()
+			}
 			if err != nil {
 				return err
 			}
@@ -154,13 +160,13 @@ func (b *bed) measure(ctx context.Context, c one, name, dsn string, disk samples
 	for i := range added {
 		added[i] = times[1][i] - times[0][i]
 	}
-	for _, s := range []samples{times[0], times[1], added} {
+	for _, s := range []samples{times[0], times[1], times[2], added} {
 		slices.Sort(s)
 	}
 	gain := times[1].at(50) - times[0].at(50)
 	fmt.Printf("%-34s %10s %10s %10s %10s %8.2f %12s", name, micro(times[0].at(50)), micro(times[1].at(50)), micro(gain), micro(added.at(99)), float64(times[1].at(50))/float64(times[0].at(50)), micro(cpu/time.Duration(count)))
 	if c.write {
-		fmt.Printf("   without the disk's fdatasync: %s", micro(gain-disk.at(50)))
+		fmt.Printf("   without the disk's fdatasync (p50 %s): %s", micro(times[2].at(50)), micro(gain-times[2].at(50)))
 	}
 	fmt.Println()
 	return nil
@@ -175,29 +181,34 @@ func (s samples) at(percent float64) time.Duration {
 
 func micro(d time.Duration) string { return fmt.Sprintf("%.1fµs", float64(d.Nanoseconds())/1000) }
 
-// fdatasync measures what the disk takes for an append that is synced.
-func fdatasync(dir string, size, count int) (samples, error) {
+// disk measures what an append that is synced takes, in the same rounds as the statements.
+type disk struct {
+	file *os.File
+	b    []byte
+}
+
+// entry is about the size of what is recorded before a write.
+const entry = 800
+
+func newDisk(dir string) (*disk, error) {
 	f, err := os.CreateTemp(dir, "fdatasync-")
 	if err != nil {
 		return nil, err
 	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	b := make([]byte, size)
-	rand.Read(b)
-	var out samples
-	for range count {
-		if _, err := f.Write(b); err != nil {
-			return nil, err
-		}
-		begun := time.Now()
-		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
-			return nil, err
-		}
-		out = append(out, time.Since(begun))
+	d := &disk{f, make([]byte, entry)}
+	rand.Read(d.b)
+	return d, nil
+}
+
+func (d *disk) close() { d.file.Close(); os.Remove(d.file.Name()) }
+
+func (d *disk) sync() (time.Duration, error) {
+	begun := time.Now()
+	if _, err := d.file.Write(d.b); err != nil {
+		return 0, err
 	}
-	slices.Sort(out)
-	return out, nil
+	err := syscall.Fdatasync(int(d.file.Fd()))
+	return time.Since(begun), err
 }
 
 // cpuOf is the processor time that a process has used.

@@ -73,39 +73,33 @@ type result struct {
 // where an answer needs it.
 func (s *session) answer() {
 	defer close(s.dead)
-	for {
-		var items []item
-		var ok bool
-		select {
-		case items, ok = <-s.queue:
-		default:
-			if s.broken == nil {
-				s.broken = s.settle()
-			}
-			items, ok = <-s.queue
-		}
-		if !ok {
-			break
-		}
-		for i := range items {
-			it := &items[i]
-			if s.broken == nil {
-				if s.broken = s.answerItem(it); s.broken != nil {
-					s.lose()
-				}
-			}
-			if s.broken != nil {
-				s.loseItem(it)
-			}
-		}
-		if s.broken != nil {
-			s.endBroken()
-		}
-	}
-	if s.broken == nil {
-		s.broken = s.settle()
+	for items := range s.queue {
+		s.take(items)
+		s.outstanding.Add(-1)
 	}
 	s.lose()
+}
+
+// take gives the client answers that are due. It is called by the answering goroutine, or by the judge while
+// nothing is outstanding: then nobody else touches what is the answering goroutine's own.
+func (s *session) take(items []item) {
+	for i := range items {
+		if s.broken == nil {
+			s.broken = s.answerItem(&items[i])
+		}
+		if s.broken != nil {
+			s.lose()
+			s.loseItem(&items[i])
+		}
+	}
+	if s.broken == nil && len(s.queue) == 0 {
+		if s.broken = s.settle(); s.broken != nil {
+			s.lose()
+		}
+	}
+	if s.broken != nil {
+		s.endBroken()
+	}
 }
 
 // failure is why the session must end, for the judge.
@@ -128,11 +122,11 @@ func (s *session) answerItem(it *item) error {
 		s.out = append(s.out, 'Z', 0, 0, 0, 5, s.status)
 		return nil
 	case answerBarrier:
-		err := s.settle()
-		if err == nil {
-			close(it.done)
+		if err := s.settle(); err != nil {
+			return err
 		}
-		return err
+		close(it.done)
+		return nil
 	case answerFailing:
 		return s.answerFailed()
 	case answerBatchEnd:
@@ -609,6 +603,10 @@ func (s *session) lose() {
 }
 
 func (s *session) loseItem(it *item) {
+	if it.kind == answerBarrier {
+		close(it.done)
+		return
+	}
 	o := gate.Outcome{Status: "unknown", Error: "the connection was lost"}
 	s.report(closeEntry(it.entry, o))
 	if it.portal != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -192,6 +193,12 @@ func (c *catalogs) number(catalog *guard.Catalog) *guard.Catalog {
 	c.epoch++
 	c.sum = sum
 	catalog.Epoch = c.epoch
+	for _, r := range catalog.ByOID {
+		if b, err := json.Marshal(r); err == nil {
+			own := sha256.Sum256(b)
+			r.Version = hex.EncodeToString(own[:8])
+		}
+	}
 	if now != nil {
 		c.log.Info("the catalog changed", "epoch", c.epoch, "relations", len(catalog.Relations))
 	}

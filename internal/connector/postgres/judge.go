@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"gatehouse/internal/gate"
 )
@@ -156,8 +158,8 @@ func (s *session) failTransaction() error {
 	if err := s.push([]item{{kind: answerFailing}}); err != nil {
 		return err
 	}
-	if _, err := s.up.conn.Write(frame); err != nil {
-		return connectionLost(s.target.connection.Name)
+	if err := s.write(frame); err != nil {
+		return err
 	}
 	return s.drain()
 }
@@ -182,9 +184,18 @@ func (s *session) send(entries []*gate.Entry, frames []byte, items []item) error
 	}
 	s.pending.Add(1)
 	items = append(items, item{kind: answerBatchEnd})
+	if len(frames) <= maxExchange && s.outstanding.Load() == 0 {
+		return s.exchange(frames, items)
+	}
 	if err := s.push(items); err != nil {
 		return err
 	}
+	return s.write(frames)
+}
+
+// write sends bytes upstream whose answers are in the queue already: the database may answer the first of
+// them, and wait until that is read, before it reads the last.
+func (s *session) write(frames []byte) error {
 	if _, err := s.up.conn.Write(frames); err != nil {
 		s.target.log.Error("the database went away", "session", s.gate.ID(), "error", err)
 		return connectionLost(s.target.connection.Name)
@@ -192,8 +203,42 @@ func (s *session) send(entries []*gate.Entry, frames []byte, items []item) error
 	return nil
 }
 
-// push hands answers to the answering goroutine.
+const (
+	// maxExchange is the size of a batch that the database's socket always has room for: nothing else is
+	// under way.
+	maxExchange = 8 << 10
+	// patience is how long the judge itself waits for the first byte of an answer. A client that leaves
+	// while a statement runs longer is seen to.
+	patience = 5 * time.Millisecond
+)
+
+// exchange sends a small batch while nothing is outstanding, and answers it at once where the database does:
+// waking another goroutine takes longer than most statements.
+func (s *session) exchange(frames []byte, items []item) error {
+	if err := s.write(frames); err != nil {
+		return errors.Join(err, s.push(items))
+	}
+	if s.up.in.r.Buffered() == 0 && !s.up.readable(patience) { // it takes longer
+		return s.push(items)
+	}
+	return s.takeNow(items)
+}
+
+// takeNow answers without the answering goroutine: nothing is outstanding.
+func (s *session) takeNow(items []item) error {
+	s.take(items)
+	if s.broken != nil {
+		return s.failure()
+	}
+	return nil
+}
+
+// push hands answers to the answering goroutine, or gives those that need no database at once.
 func (s *session) push(items []item) error {
+	if s.outstanding.Load() == 0 && !slices.ContainsFunc(items, func(it item) bool { return it.kind > answerBarrier }) {
+		return s.takeNow(items)
+	}
+	s.outstanding.Add(1)
 	select {
 	case s.queue <- items:
 		return nil
@@ -210,8 +255,11 @@ func (s *session) drain() error {
 	}
 	select {
 	case <-done:
-		return nil
 	case <-s.dead:
 		return s.failure()
 	}
+	if s.broken != nil { // the barrier is closed then too
+		return s.failure()
+	}
+	return nil
 }

@@ -2,11 +2,8 @@ package postgres
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gatehouse/internal/gate"
@@ -79,12 +76,7 @@ func (r *request) Intent() gate.Intent {
 
 // object is a relation's identity and the version that the plan stands on.
 func object(r *guard.Relation) gate.Object {
-	b, err := json.Marshal(r)
-	if err != nil {
-		b = nil
-	}
-	sum := sha256.Sum256(b)
-	return gate.Object{Kind: "relation", Name: r.Name.String(), ID: fmt.Sprint(r.OID), Version: hex.EncodeToString(sum[:8])}
+	return gate.Object{Kind: "relation", Name: r.Name.String(), ID: strconv.FormatUint(uint64(r.OID), 10), Version: r.Version}
 }
 
 // Preview says in a sentence what the request touches.

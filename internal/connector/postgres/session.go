@@ -43,9 +43,10 @@ type session struct {
 	withdraw   context.CancelFunc // ends the context of the batch that is being admitted
 
 	// Between the two.
-	queue    chan []item
-	dead     chan struct{} // closed when the answering goroutine has ended
-	answered atomic.Uint64 // the last batch after which no transaction was open
+	queue       chan []item
+	outstanding atomic.Int64  // lists of items that were pushed and not yet taken
+	dead        chan struct{} // closed when the answering goroutine has ended
+	answered    atomic.Uint64 // the last batch after which no transaction was open
 
 	answering // the answering goroutine's own
 
@@ -171,9 +172,12 @@ func (s *session) kill(reason string, r *gate.Refusal) {
 		return
 	}
 	s.killed = &killing{reason, r}
-	waiting := s.waiting
+	waiting, up := s.waiting, s.up
 	s.mu.Unlock()
 	s.gate.End(r)
+	if up != nil {
+		up.conn.SetReadDeadline(time.Now().Add(time.Second)) // whoever reads it ends
+	}
 	if waiting != nil {
 		waiting()
 	}

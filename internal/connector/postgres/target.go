@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"gatehouse/internal/gate"
 	"gatehouse/internal/policy"
@@ -18,6 +19,7 @@ type target struct {
 	guard      *guard.Guard
 	catalogs   *catalogs
 	plans      plans
+	polls      atomic.Int64
 	log        *slog.Logger
 }
 

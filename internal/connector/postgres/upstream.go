@@ -5,7 +5,11 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -32,6 +36,8 @@ var pinned = map[string]string{
 type upstream struct {
 	conn   net.Conn
 	in     *wireReader
+	raw    syscall.RawConn
+	polls  *atomic.Int64
 	config *pgconn.HijackedConn
 }
 
@@ -59,7 +65,38 @@ func (t *target) dial(ctx context.Context, settings map[string]string) (*upstrea
 		h.Conn.Close()
 		return nil, nil, err
 	}
-	return &upstream{conn: h.Conn, in: newWireReader(h.Conn), config: h}, h.ParameterStatuses, nil
+	return &upstream{conn: h.Conn, in: newWireReader(h.Conn), raw: rawOf(h.Conn), polls: &t.polls, config: h}, h.ParameterStatuses, nil
+}
+
+// readable waits until the database has sent something, or closed: false where nothing came in time. It
+// takes a thread for as long; at most maxPolls do so at a time.
+func (u *upstream) readable(patience time.Duration) bool {
+	defer u.polls.Add(-1)
+	if u.polls.Add(1) > maxPolls || u.raw == nil {
+		return false
+	}
+	n := 0
+	err := u.raw.Control(func(fd uintptr) {
+		list := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, _ = unix.Poll(list, int(patience.Milliseconds()))
+	})
+	return err == nil && n > 0
+}
+
+// maxPolls bounds the threads that wait for the answers of one connection's sessions.
+const maxPolls = 16
+
+// rawOf is the socket under a connection; nil where there is none.
+func rawOf(c net.Conn) syscall.RawConn {
+	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = t.NetConn()
+	}
+	if s, ok := c.(syscall.Conn); ok {
+		if raw, err := s.SyscallConn(); err == nil {
+			return raw
+		}
+	}
+	return nil
 }
 
 // cancel asks the database to stop what the session runs.

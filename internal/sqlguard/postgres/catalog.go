@@ -84,6 +84,9 @@ type Relation struct {
 	Rules bool
 	// RowSecurity is set where row security policies apply to the upstream role.
 	RowSecurity bool
+	// Version names everything above and below that a plan can stand on: another definition has another
+	// version. It is set by whoever reads the catalog.
+	Version string `json:"-"`
 	// Cascades are the relations that a DELETE or an UPDATE of a key reaches through foreign keys
 	// (CASCADE, SET NULL, SET DEFAULT), transitively, itself excluded.
 	Cascades []Cascade
