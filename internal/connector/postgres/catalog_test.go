@@ -20,7 +20,8 @@ import (
 var testServer *cluster.Cluster
 
 func TestMain(m *testing.M) {
-	os.Exit(clustertest.Run(m, nil, func(c *cluster.Cluster) { testServer = c }))
+	settings := map[string]string{"wal_level": "logical", "shared_preload_libraries": "pg_stat_statements", "synchronous_commit": "on"} // for the evasions
+	os.Exit(clustertest.Run(m, settings, func(c *cluster.Cluster) { testServer = c }))
 }
 
 func options(t *testing.T, text string) *Options {
