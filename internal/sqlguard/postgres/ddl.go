@@ -13,6 +13,7 @@ func (a *analysis) changes() {
 
 // home is the schema that a new object goes into.
 func (a *analysis) home(v *pg.RangeVar) (string, error) {
+	a.walk(v)
 	if v.Catalogname != "" {
 		return "", a.notUnderstood(nil, v.Location, "A relation is named with at most a schema.")
 	}
@@ -80,6 +81,7 @@ func (a *analysis) columnDef(d *pg.ColumnDef, s *scope) error {
 			return err
 		}
 	}
+	a.walk(d.TypeName)
 	if d.CollClause != nil {
 		if err := a.collation(d.CollClause); err != nil {
 			return err

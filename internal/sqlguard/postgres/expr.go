@@ -29,6 +29,7 @@ func (a *analysis) expr(n *pg.Node, s *scope) error {
 		return err
 	}
 	defer a.leave()
+	a.walk(n)
 	switch v := n.Node.(type) {
 	case *pg.Node_AConst, *pg.Node_ParamRef, *pg.Node_SetToDefault:
 		return nil
@@ -118,6 +119,7 @@ func (a *analysis) operatorName(name []*pg.Node, location int32) error {
 }
 
 func (a *analysis) collation(c *pg.CollateClause) error {
+	a.walk(c)
 	names := stringsOf(c.Collname)
 	last := names[len(names)-1]
 	if len(names) > 2 || len(names) == 2 && names[0] != "pg_catalog" {
@@ -287,6 +289,7 @@ func (a *analysis) typeName(t *pg.TypeName) error {
 			return a.notUnderstood(m, t.Location, "")
 		}
 	}
+	a.walk(t)
 	names := stringsOf(t.Names)
 	switch {
 	case len(names) == 1 && types[names[0]]:

@@ -43,6 +43,7 @@ func (a *analysis) fromItem(n *pg.Node, s *scope, left []*item) ([]*item, error)
 		return nil, err
 	}
 	defer a.leave()
+	a.walk(n)
 	switch v := n.GetNode().(type) {
 	case *pg.Node_RangeVar:
 		it, err := a.scan(n, v.RangeVar, s)
@@ -201,7 +202,7 @@ func (a *analysis) join(v *pg.JoinExpr, s *scope, left []*item) ([]*item, error)
 			return nil, err
 		}
 	}
-	out := &item{bare: true}
+	out := &item{bare: true, joined: v.Alias == nil}
 	for _, name := range merged {
 		var m column
 		m.name = name
@@ -256,8 +257,14 @@ func (a *analysis) join(v *pg.JoinExpr, s *scope, left []*item) ([]*item, error)
 func bareColumns(side []*item) []column {
 	var out []column
 	for _, it := range side {
-		if it.bare {
-			out = append(out, it.columns...)
+		if !it.bare {
+			continue
+		}
+		for _, c := range it.columns {
+			if !it.joined {
+				c.home = it
+			}
+			out = append(out, c)
 		}
 	}
 	return out

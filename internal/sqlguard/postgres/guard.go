@@ -53,7 +53,7 @@ func (g *Guard) Analyze(env Environment, text string) (*Plan, error) {
 	if deeper(tree.ProtoReflect(), 6*maxNesting) {
 		return nil, refused(NotUnderstood, "54001", 0, "The statement is nested too deeply.", "Send a simpler statement.")
 	}
-	a := &analysis{env: env, text: text, plan: &Plan{Guarded: map[uint32][]int16{}}, seen: map[string]bool{}}
+	a := &analysis{env: env, text: text, plan: &Plan{Guarded: map[uint32][]int16{}}, seen: map[string]bool{}, walked: map[proto.Message]bool{}, own: map[*pg.Node]bool{}}
 	for _, raw := range tree.Stmts {
 		a.statement = Statement{}
 		if err := a.top(raw.Stmt); err != nil {
@@ -72,6 +72,9 @@ func (g *Guard) Analyze(env Environment, text string) (*Plan, error) {
 func (a *analysis) finish(tree *pg.ParseResult) (*Plan, error) {
 	if len(a.plan.Touches) == 0 {
 		a.touch("connect", a.env.Catalog.Connection)
+	}
+	if err := a.unwalked(tree.ProtoReflect()); err != nil {
+		return nil, err
 	}
 	if err := a.fillScans(); err != nil {
 		return nil, err
@@ -156,7 +159,9 @@ type analysis struct {
 	seen      map[string]bool // touches
 	depth     int
 	scans     []pendingScan
-	named     []*Relation // every relation that was scanned, in order, with repetitions
+	walked    map[proto.Message]bool // nodes that were understood
+	own       map[*pg.Node]bool      // nodes that this package wrote
+	named     []*Relation            // every relation that was scanned, in order, with repetitions
 }
 
 // touch adds a touch, once.

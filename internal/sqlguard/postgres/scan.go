@@ -12,6 +12,7 @@ import (
 
 // lookup finds the relation that a range variable names.
 func (a *analysis) lookup(v *pg.RangeVar) (*Relation, error) {
+	a.walk(v)
 	if v.Catalogname != "" {
 		return nil, a.notUnderstood(nil, v.Location, "A relation is named with at most a schema.")
 	}
@@ -85,6 +86,7 @@ func (a *analysis) scan(n *pg.Node, v *pg.RangeVar, s *scope) (*item, error) {
 		alias = &pg.Alias{Aliasname: v.Relname}
 	}
 	sub := &pg.RangeSubselect{Alias: alias}
+	a.walk(sub)
 	n.Node = &pg.Node_RangeSubselect{RangeSubselect: sub}
 	a.scans = append(a.scans, pendingScan{sub, it, seen, v.Inh})
 	return it, nil

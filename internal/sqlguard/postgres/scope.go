@@ -14,6 +14,8 @@ type column struct {
 	from []source
 	// extension is set where its operators are not those of pg_catalog.
 	extension bool
+	// home is the item that its full name belongs to, where it is offered by a join; nil for a merged one.
+	home *item
 }
 
 type source struct {
@@ -31,6 +33,8 @@ type item struct {
 	raw bool
 	// masked is set where the scan became a sub-select.
 	masked bool
+	// joined is set for what a join without an alias offers by bare names.
+	joined bool
 	// qualified and bare say whether its columns can be named with and without the alias.
 	qualified, bare bool
 	// deep are the relations that are read below it, for row locks.
@@ -120,6 +124,7 @@ var systemColumns = map[string]bool{"ctid": true, "tableoid": true, "xmin": true
 // columnRef resolves a reference. Stars are handled by the target list. direct is set where the reference
 // is a whole output column.
 func (a *analysis) columnRef(c *pg.ColumnRef, s *scope, direct bool) (column, error) {
+	a.walk(c)
 	var parts []string
 	for _, f := range c.Fields {
 		if f.GetAStar() != nil {
@@ -129,7 +134,7 @@ func (a *analysis) columnRef(c *pg.ColumnRef, s *scope, direct bool) (column, er
 	}
 	switch len(parts) {
 	case 1:
-		return a.bareName(parts[0], s, c.Location, direct)
+		return a.bareName(c, parts[0], s, direct)
 	case 2:
 		it := s.find(parts[0])
 		if it == nil {
@@ -140,6 +145,9 @@ func (a *analysis) columnRef(c *pg.ColumnRef, s *scope, direct bool) (column, er
 		it := s.findRelation(Name{parts[0], parts[1]})
 		if it == nil {
 			return column{}, missingFrom(a, parts[1], c.Location)
+		}
+		if s.find(it.alias) != it {
+			return column{}, a.shadowed(it.alias, c.Location)
 		}
 		c.Fields = c.Fields[1:] // the scan may be a sub-select, which has no schema
 		return a.itemColumn(it, parts[2], c.Location, direct)
@@ -204,13 +212,17 @@ func (a *analysis) itemColumn(it *item, name string, location int32, direct bool
 
 // bareName resolves a name without a qualifier: a column at the innermost level that has one, else a
 // whole row.
-func (a *analysis) bareName(name string, s *scope, location int32, direct bool) (column, error) {
+func (a *analysis) bareName(ref *pg.ColumnRef, name string, s *scope, direct bool) (column, error) {
+	location := ref.Location
 	for level := s; level != nil; level = level.up {
 		it, c, err := level.bare(a, name, location)
 		if err != nil {
 			return column{}, err
 		}
 		if c != nil {
+			if err := a.bind(ref, it, c, s); err != nil {
+				return column{}, err
+			}
 			return *c, a.use(it, c, location, direct)
 		}
 		if systemColumns[name] {
@@ -234,6 +246,28 @@ func (a *analysis) bareName(name string, s *scope, location int32, direct bool) 
 		}
 	}
 	return column{}, a.unknownColumn(name, location)
+}
+
+// bind writes the table into a bare reference, so that the server cannot find another column under the name:
+// what a function in FROM returns is not known in full. (A merged column of a join has no table; both sides
+// are known to have it, or the server finds the join invalid.)
+func (a *analysis) bind(ref *pg.ColumnRef, it *item, c *column, s *scope) error {
+	a.walk(ref)
+	if it.joined {
+		it = c.home
+	}
+	if it == nil || !it.qualified {
+		return nil
+	}
+	if s.find(it.alias) != it {
+		return a.shadowed(it.alias, ref.Location)
+	}
+	ref.Fields = []*pg.Node{pg.MakeStrNode(it.alias), ref.Fields[0]}
+	return nil
+}
+
+func (a *analysis) shadowed(alias string, location int32) *Error {
+	return refused(NotUnderstood, "42712", a.at(location), "The table name "+quoted(alias)+" is used again further inside, so that what is meant is not sure.", "Give one of the tables another alias, and name it.")
 }
 
 // bare finds the one column of a level that a bare name means.

@@ -19,6 +19,7 @@ func (a *analysis) selectStmt(v *pg.SelectStmt, up *scope, early func([]column))
 	if v.IntoClause != nil {
 		return nil, a.notBuilt(0, "SELECT INTO statements are")
 	}
+	a.walk(v)
 	s := &scope{up: up}
 	if err := a.with(v.WithClause, s); err != nil {
 		return nil, err
@@ -29,7 +30,10 @@ func (a *analysis) selectStmt(v *pg.SelectStmt, up *scope, early func([]column))
 	case v.Op != pg.SetOperation_SETOP_NONE:
 		out, err = a.setOperation(v, s, early)
 	case v.ValuesLists != nil:
-		out, err = a.values(v.ValuesLists, s)
+		if out, err = a.values(v.ValuesLists, s); err == nil {
+			sorted := &scope{up: up, ctes: s.ctes, items: []*item{{bare: true, columns: out}}}
+			err = a.sortBy(v.SortClause, sorted, out)
+		}
 	default:
 		out, err = a.simpleSelect(v, s)
 	}
@@ -148,6 +152,7 @@ func (a *analysis) targets(list []*pg.Node, s *scope) ([]column, error) {
 // star expands `*`, `t.*` and `schema.t.*`; the node itself can stay, since partly seen tables are
 // sub-selects.
 func (a *analysis) star(c *pg.ColumnRef, s *scope) (out []column, star bool, err error) {
+	a.walk(c)
 	last := c.Fields[len(c.Fields)-1]
 	if last.GetAStar() == nil {
 		return nil, false, nil
@@ -264,6 +269,7 @@ func (a *analysis) locks(list []*pg.Node, s *scope, before int) error {
 			for _, r := range l.LockedRels {
 				v := r.GetRangeVar()
 				it := s.find(v.GetRelname())
+				a.walk(v)
 				if v == nil || v.Schemaname != "" || it == nil {
 					return missingFrom(a, v.GetRelname(), v.GetLocation())
 				}
@@ -296,6 +302,7 @@ func (a *analysis) sortBy(list []*pg.Node, s *scope, out []column) error {
 
 func (a *analysis) outputOrInput(n *pg.Node, s *scope, out []column) error {
 	if name, ok := bareIdent(n); ok && hasColumn(out, name) {
+		a.walk(n)
 		return nil
 	}
 	if c := n.GetColumnRef(); c != nil {
@@ -317,6 +324,7 @@ func (a *analysis) groupBy(n *pg.Node, s *scope, out []column) error {
 		return nil
 	}
 	if r := n.GetRowExpr(); r != nil {
+		a.walk(n)
 		for _, e := range r.Args {
 			if err := a.groupBy(e, s, out); err != nil {
 				return err
@@ -330,9 +338,13 @@ func (a *analysis) groupBy(n *pg.Node, s *scope, out []column) error {
 			return err
 		}
 		if it == nil && hasColumn(out, name) {
+			a.walk(n)
 			return nil
 		}
 		if c != nil {
+			if err := a.bind(n.GetColumnRef(), it, c, s); err != nil {
+				return err
+			}
 			return a.use(it, c, n.GetColumnRef().Location, true)
 		}
 	}
@@ -373,7 +385,7 @@ func (a *analysis) extendGroupBy(v *pg.SelectStmt, s *scope) {
 			done[c] = true
 			for i := range it.columns {
 				if it.columns[i].from[0].column == c {
-					v.GroupClause = append(v.GroupClause, pg.MakeColumnRefNode([]*pg.Node{pg.MakeStrNode(it.alias), pg.MakeStrNode(it.columns[i].name)}, 0))
+					v.GroupClause = append(v.GroupClause, a.wrote(pg.MakeColumnRefNode([]*pg.Node{pg.MakeStrNode(it.alias), pg.MakeStrNode(it.columns[i].name)}, 0)))
 				}
 			}
 		}

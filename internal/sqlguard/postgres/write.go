@@ -332,7 +332,7 @@ func (a *analysis) returningStar(c *pg.ColumnRef, it *item, s *scope) ([]*pg.Nod
 				return nil, err
 			}
 			ref := pg.MakeColumnRefNode([]*pg.Node{pg.MakeStrNode(i.alias), {Node: &pg.Node_AStar{AStar: &pg.A_Star{}}}}, 0)
-			out = append(out, pg.MakeResTargetNodeWithVal(ref, 0))
+			out = append(out, a.wrote(pg.MakeResTargetNodeWithVal(ref, 0)))
 			continue
 		}
 		for k := range it.relation.Columns {
@@ -387,5 +387,5 @@ func (a *analysis) returned(c *Column, it *item, name string, location int32) (*
 	if err != nil {
 		return nil, a.unprintable()
 	}
-	return sub.GetSelectStmt().TargetList[0], nil
+	return a.wrote(sub.GetSelectStmt().TargetList[0]), nil
 }
