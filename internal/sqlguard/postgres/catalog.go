@@ -87,6 +87,8 @@ type Relation struct {
 	// Version names everything above and below that a plan can stand on: another definition has another
 	// version. It is set by whoever reads the catalog.
 	Version string `json:"-"`
+	// Children are the relations that inherit from this one, partitions among them, transitively.
+	Children []uint32
 	// Cascades are the relations that a DELETE or an UPDATE of a key reaches through foreign keys
 	// (CASCADE, SET NULL, SET DEFAULT), transitively, itself excluded.
 	Cascades []Cascade

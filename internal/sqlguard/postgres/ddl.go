@@ -2,6 +2,8 @@ package postgres
 
 import (
 	pg "github.com/pganalyze/pg_query_go/v6"
+
+	"gatehouse/internal/policy"
 )
 
 // changes notes that the statement changes the catalog.
@@ -157,14 +159,18 @@ func (a *analysis) createIndex(v *pg.IndexStmt) error {
 	if err != nil {
 		return err
 	}
-	for _, list := range [][]*pg.Node{v.IndexParams, v.IndexIncludingParams} {
+	for i, list := range [][]*pg.Node{v.IndexParams, v.IndexIncludingParams} {
 		for _, n := range list {
 			e := n.GetIndexElem()
 			if e == nil || e.Expr != nil || len(e.Collation) > 0 || len(e.Opclass) > 0 || len(e.Opclassopts) > 0 {
 				return a.notBuilt(0, "Indexes on expressions, and with operator classes, are")
 			}
-			if r.Column(e.Name) == nil {
+			c := r.Column(e.Name)
+			if c == nil {
 				return a.unknownColumn(e.Name, 0)
+			}
+			if x := a.read(r, c); v.Unique && i == 0 && (!x.Visible || x.Mask != policy.MaskNone) {
+				return a.denied(0, "Whether a unique index can be made tells about the values of "+e.Name+".", policy.Touch{Action: "reveal", Resource: a.env.Catalog.ColumnResource(r, c)})
 			}
 		}
 	}
@@ -180,10 +186,7 @@ func (a *analysis) alterTable(v *pg.AlterTableStmt) error {
 	if err != nil {
 		return err
 	}
-	own := &item{alias: r.Name.Name, qualified: true, bare: true}
-	for _, c := range r.Columns {
-		own.columns = append(own.columns, column{name: c.Name})
-	}
+	own := a.rawItem(r, v.Relation) // whether its rows pass a new check tells about their values
 	s := &scope{items: []*item{own}}
 	for _, n := range v.Cmds {
 		c := n.GetAlterTableCmd()
@@ -204,9 +207,27 @@ func (a *analysis) alterTable(v *pg.AlterTableStmt) error {
 			if r.Column(c.Name) == nil && !c.MissingOk {
 				return a.unknownColumn(c.Name, 0)
 			}
+			if err := a.columnsMove(r); err != nil {
+				return err
+			}
 			a.touch("drop", a.env.Catalog.TableResource(r.Name))
 		default:
 			return a.notBuilt(0, "ALTER TABLE other than ADD COLUMN and DROP COLUMN is")
+		}
+	}
+	return nil
+}
+
+// columnsMove refuses a change of the positions of a table's columns where masks are bound by position, in
+// the table itself or in one that inherits from it: until the change is committed no catalog shows it.
+func (a *analysis) columnsMove(r *Relation) error {
+	for _, oid := range append([]uint32{r.OID}, r.Children...) {
+		below := a.env.Catalog.ByOID[oid]
+		if below == nil {
+			return a.notBuilt(0, "Changes of tables with children outside the connection's schemas are")
+		}
+		if missing := a.maskedColumns(below); len(missing) > 0 {
+			return a.denied(0, "A column that is dropped moves the masked ones of "+below.Name.String()+" to other positions.", missing...)
 		}
 	}
 	return nil
