@@ -1,9 +1,7 @@
 package postgres
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -22,6 +20,8 @@ type reader struct {
 	edges     map[columnKey][]columnKey // labels flow along them
 	reads     map[uint32][]uint32       // relation → what its view rules read
 	cascades  map[uint32][]guard.Cascade
+	children  map[uint32][]uint32 // relation → what inherits from it directly
+	parts     map[uint32][]uint32 // type → the types that its values hold, itself included
 }
 
 type columnKey struct {
@@ -37,14 +37,17 @@ func (r *reader) read(labels map[guard.Name]map[string][]string) error {
 	r.edges = map[columnKey][]columnKey{}
 	r.reads = map[uint32][]uint32{}
 	r.cascades = map[uint32][]guard.Cascade{}
+	r.children = map[uint32][]uint32{}
+	r.parts = map[uint32][]uint32{}
 	for _, step := range []func() error{
-		r.readRelations, r.readColumns, r.readKeys, r.readFunctions, r.readTypes,
+		r.readRelations, r.readColumns, r.readKeys, r.readFunctions, r.readTypes, r.readParts,
 		r.readForeignKeys, r.readInheritance, r.readGenerated, r.readRules, r.readTriggers, r.readCalls,
 	} {
 		if err := step(); err != nil {
 			return err
 		}
 	}
+	r.spreadChildren()
 	r.spreadReach()
 	r.spreadCascades()
 	if err := r.applyLabels(labels); err != nil {
@@ -152,6 +155,49 @@ func (r *reader) readTypes() error {
 	})
 }
 
+// readParts reads what the types that users made are made of: base types of domains, elements of arrays,
+// fields of rows, bounds of ranges. A column that holds rows of a relation carries the labels of its columns.
+func (r *reader) readParts() error {
+	rows := map[uint32][]uint32{} // type → the relations whose rows its values hold
+	err := r.rows(`WITH RECURSIVE holds(whole, part) AS (
+			SELECT oid, typelem FROM pg_type WHERE typelem <> 0 AND typcategory = 'A'
+			UNION ALL SELECT oid, typbasetype FROM pg_type WHERE typbasetype <> 0
+			UNION ALL SELECT rngtypid, rngsubtype FROM pg_range
+			UNION ALL SELECT rngmultitypid, rngsubtype FROM pg_range
+			UNION ALL SELECT t.oid, a.atttypid FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid WHERE a.attnum > 0 AND NOT a.attisdropped
+		), parts(top, part) AS (
+			SELECT DISTINCT atttypid, atttypid FROM pg_attribute WHERE attnum > 0 AND atttypid >= 16384 -- FirstNormalObjectId
+			UNION SELECT oid, oid FROM pg_type WHERE typtype = 'd'
+			UNION SELECT p.top, h.part FROM parts p JOIN holds h ON h.whole = p.part
+		)
+		SELECT p.top, p.part, t.typrelid FROM parts p JOIN pg_type t ON t.oid = p.part`, func(scan func(...any) error) error {
+		var top, part, relation uint32
+		if err := scan(&top, &part, &relation); err != nil {
+			return err
+		}
+		r.parts[top] = append(r.parts[top], part)
+		if relation != 0 {
+			rows[top] = append(rows[top], relation)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for oid, rel := range r.catalog.ByOID {
+		for _, c := range rel.Columns {
+			for _, below := range rows[c.TypeOID] {
+				if source := r.catalog.ByOID[below]; source != nil {
+					for _, s := range source.Columns {
+						r.edge(columnKey{below, s.Number}, columnKey{oid, c.Number})
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
 func (r *reader) readForeignKeys() error {
 	return r.rows(`SELECT conrelid, confrelid, conkey, confkey, confdeltype::text, confupdtype::text FROM pg_constraint WHERE contype = 'f'`, func(scan func(...any) error) error {
 		var child, parent uint32
@@ -196,6 +242,7 @@ func (r *reader) readInheritance() error {
 		if c == nil || p == nil {
 			return nil // indexes are inherited too
 		}
+		r.children[parent] = append(r.children[parent], child)
 		for i := range p.Columns {
 			if col := c.Column(p.Columns[i].Name); col != nil {
 				r.edge(columnKey{parent, p.Columns[i].Number}, columnKey{child, col.Number})
@@ -224,7 +271,9 @@ func (r *reader) readGenerated() error {
 
 // readRules reads what the rules of views read; every column of a view carries the labels of all that.
 func (r *reader) readRules() error {
-	err := r.rows(`SELECT DISTINCT w.ev_class, d.refobjid, d.refobjsubid::int2 FROM pg_rewrite w
+	// Where a rule shows whole rows, the server keeps no dependency on their columns (find_expr_references_walker
+	// in PostgreSQL's dependency.c): such a view may show every column of all that it reads.
+	err := r.rows(`SELECT DISTINCT w.ev_class, d.refobjid, CASE WHEN w.ev_action::text LIKE '%:varattno 0 %' THEN 0 ELSE d.refobjsubid END::int2 FROM pg_rewrite w
 		JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
 		WHERE w.rulename = '_RETURN' AND d.refobjid <> w.ev_class`, func(scan func(...any) error) error {
 		var view, below uint32
@@ -314,7 +363,8 @@ func (r *reader) readCalls() error {
 		return err
 	}
 	err = r.rows(`WITH `+functions+`
-		SELECT k.contypid, c.function FROM called c JOIN pg_constraint k ON c.classid = 'pg_constraint'::regclass AND c.objid = k.oid WHERE k.contypid <> 0`, func(scan func(...any) error) error {
+		SELECT k.contypid, c.function FROM called c JOIN pg_constraint k ON c.classid = 'pg_constraint'::regclass AND c.objid = k.oid WHERE k.contypid <> 0
+		UNION SELECT t.oid, c.function FROM called c JOIN pg_type t ON c.classid = 'pg_type'::regclass AND c.objid = t.oid WHERE t.typtype = 'd'`, func(scan func(...any) error) error {
 		var t, f uint32
 		if err := scan(&t, &f); err != nil {
 			return err
@@ -327,168 +377,28 @@ func (r *reader) readCalls() error {
 	if err != nil {
 		return err
 	}
+	own := map[uint32][]guard.Function{} // by type: what its own checks and default call
+	for oid, t := range r.types {
+		own[oid] = t.Calls
+	}
+	for oid, t := range r.types {
+		t.Calls = nil
+		for _, part := range append([]uint32{oid}, r.parts[oid]...) {
+			for _, f := range own[part] {
+				if !slices.Contains(t.Calls, f) {
+					t.Calls = append(t.Calls, f)
+				}
+			}
+		}
+	}
 	for _, rel := range r.catalog.ByOID {
 		for _, c := range rel.Columns {
-			if t := r.types[c.TypeOID]; t != nil {
-				for _, f := range t.Calls {
+			for _, part := range r.parts[c.TypeOID] {
+				for _, f := range own[part] {
 					r.call(rel.OID, f.OID)
 				}
 			}
 		}
 	}
 	return nil
-}
-
-// spreadReach follows views over views. A view that reads a relation outside the catalog is unknown.
-func (r *reader) spreadReach() {
-	for oid, rel := range r.catalog.ByOID {
-		if r.reads[oid] == nil {
-			continue
-		}
-		seen := map[uint32]bool{}
-		var visit func(uint32)
-		visit = func(o uint32) {
-			for _, below := range r.reads[o] {
-				if seen[below] {
-					continue
-				}
-				seen[below] = true
-				b := r.catalog.ByOID[below]
-				if b == nil {
-					rel.Unknown = true
-					continue
-				}
-				if b.Kind != guard.Sequence {
-					rel.Reaches = append(rel.Reaches, below)
-				}
-				for _, f := range b.Calls {
-					if b.Kind == guard.View {
-						r.call(oid, f.OID)
-					}
-				}
-				visit(below)
-			}
-		}
-		visit(oid)
-	}
-}
-
-// spreadCascades follows foreign keys' actions transitively.
-func (r *reader) spreadCascades() {
-	for oid, rel := range r.catalog.ByOID {
-		found := map[uint32]*guard.Cascade{}
-		var visit func(at uint32, deleted, updated bool)
-		visit = func(at uint32, deleted, updated bool) {
-			for _, c := range r.cascades[at] {
-				does := guard.Cascade{OID: c.OID}
-				if deleted {
-					does.OnDelete = c.OnDelete
-				}
-				if updated {
-					does.OnUpdate = c.OnUpdate
-				}
-				have := found[c.OID]
-				if have == nil {
-					have = &guard.Cascade{OID: c.OID}
-					found[c.OID] = have
-				}
-				before := *have
-				if does.OnDelete == "delete" || have.OnDelete == "" {
-					have.OnDelete = cmp.Or(does.OnDelete, have.OnDelete)
-				}
-				have.OnUpdate = cmp.Or(have.OnUpdate, does.OnUpdate)
-				if *have != before {
-					visit(c.OID, have.OnDelete == "delete", have.OnUpdate != "" || have.OnDelete == "update")
-				}
-			}
-		}
-		visit(oid, true, true)
-		for _, c := range found {
-			if c.OID != oid && (c.OnDelete != "" || c.OnUpdate != "") {
-				rel.Cascades = append(rel.Cascades, *c)
-			}
-		}
-	}
-}
-
-// applyLabels puts the configured labels on their columns and lets them flow to every column that can carry
-// the same values: over foreign keys, inheritance, generated columns and views.
-func (r *reader) applyLabels(labels map[guard.Name]map[string][]string) error {
-	has := map[columnKey][]string{}
-	var work []columnKey
-	for name, columns := range labels {
-		rel := r.catalog.Relations[name]
-		if rel == nil {
-			return fmt.Errorf("labels: there is no table %s: correct it in the configuration", name)
-		}
-		for c, list := range columns {
-			col := rel.Column(c)
-			if col == nil {
-				return fmt.Errorf("labels: table %s has no column %q: correct it in the configuration", name, c)
-			}
-			k := columnKey{rel.OID, col.Number}
-			has[k] = append(has[k], list...)
-			work = append(work, k)
-		}
-	}
-	for len(work) > 0 {
-		k := work[len(work)-1]
-		work = work[:len(work)-1]
-		for _, to := range r.edges[k] {
-			grew := false
-			for _, l := range has[k] {
-				if !slices.Contains(has[to], l) {
-					has[to] = append(has[to], l)
-					grew = true
-				}
-			}
-			if grew {
-				work = append(work, to)
-			}
-		}
-	}
-	for k, list := range has {
-		rel := r.catalog.ByOID[k.oid]
-		if rel == nil {
-			continue
-		}
-		for i := range rel.Columns {
-			if rel.Columns[i].Number == k.number {
-				slices.Sort(list)
-				rel.Columns[i].Labels = slices.Compact(list)
-			}
-		}
-	}
-	return nil
-}
-
-// sort gives every list an order, so that equal catalogs are equal.
-func (r *reader) sort() {
-	byOID := func(a, b guard.Function) int { return cmp.Compare(a.OID, b.OID) }
-	for _, rel := range r.catalog.ByOID {
-		slices.Sort(rel.Reaches)
-		slices.SortFunc(rel.Calls, byOID)
-		slices.SortFunc(rel.Cascades, func(a, b guard.Cascade) int { return cmp.Compare(a.OID, b.OID) })
-	}
-	for _, t := range r.catalog.Types {
-		slices.SortFunc(t.Calls, byOID)
-	}
-}
-
-func sortedRelations(c *guard.Catalog) []*guard.Relation {
-	list := make([]*guard.Relation, 0, len(c.ByOID))
-	for _, r := range c.ByOID {
-		list = append(list, r)
-	}
-	slices.SortFunc(list, func(a, b *guard.Relation) int { return cmp.Compare(a.OID, b.OID) })
-	return list
-}
-
-func sortedTypes(c *guard.Catalog) []*guard.Type {
-	list := make([]*guard.Type, 0, len(c.Types))
-	for _, t := range c.Types {
-		list = append(list, t)
-	}
-	slices.SortFunc(list, func(a, b *guard.Type) int { return cmp.Compare(a.OID, b.OID) })
-	return list
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,6 +79,14 @@ const catalogSetup = `
 	CREATE TYPE mood AS ENUM ('a');
 	CREATE TABLE moods (m mood, list mood[]);
 	CREATE RULE quiet AS ON DELETE TO moods DO INSTEAD NOTHING;
+	CREATE VIEW whole AS SELECT id, to_jsonb(c) AS j FROM customers c;
+	CREATE TABLE boxes (id int, c customers, list customers[]);
+	CREATE DOMAIN longer AS word;
+	CREATE TABLE parent (w int);
+	CREATE TABLE child (x longer[]) INHERITS (parent);
+	CREATE TRIGGER loud BEFORE INSERT ON child FOR EACH ROW EXECUTE FUNCTION loud();
+	CREATE TABLE under (id int PRIMARY KEY); CREATE TABLE beside (id int REFERENCES under ON DELETE CASCADE);
+	CREATE TABLE over (id int); ALTER TABLE under INHERIT over;
 	GRANT SELECT ON ALL TABLES IN SCHEMA public TO catalog_reader;
 `
 
@@ -109,6 +118,8 @@ func TestCatalog(t *testing.T) {
 		"customers.email": {"pii.email"}, "customers.ssn": {"pii.national_id", "secret"}, "customers.domain": {"pii.email"},
 		"customers.id": nil, "orders.customer_email": {"pii.email"}, "archive.ssn": {"pii.national_id", "secret"},
 		"contacts.contact": {"pii.email"}, "above.contact": {"pii.email"},
+		"whole.j": {"pii.email", "pii.national_id", "secret"}, "boxes.c": {"pii.email", "pii.national_id", "secret"},
+		"boxes.list": {"pii.email", "pii.national_id", "secret"}, "boxes.id": nil,
 	} {
 		table, column, _ := strings.Cut(at, ".")
 		if c := rel(table).Column(column); c == nil || !reflect.DeepEqual(c.Labels, want) {
@@ -133,6 +144,19 @@ func TestCatalog(t *testing.T) {
 	}
 	if calls := rel("words").Calls; len(calls) != 1 || calls[0].Name.Name != "ok" || calls[0].Arguments != "text" {
 		t.Errorf("calls of words %+v", calls)
+	}
+	var names []string
+	for _, f := range rel("parent").Calls {
+		names = append(names, f.Name.Name)
+	}
+	if slices.Sort(names); !slices.Equal(names, []string{"loud", "ok"}) || !slices.Equal(rel("parent").Children, []uint32{rel("child").OID}) {
+		t.Errorf("parent calls %v and has children %v", names, rel("parent").Children)
+	}
+	if calls := got.Types[guard.Name{Schema: "public", Name: "longer"}].Calls; len(calls) != 1 || calls[0].Name.Name != "ok" {
+		t.Errorf("calls of a domain over a domain %+v", calls)
+	}
+	if want := []guard.Cascade{{OID: rel("beside").OID, OnDelete: "delete"}}; !reflect.DeepEqual(rel("over").Cascades, want) {
+		t.Errorf("cascades of a parent %+v", rel("over").Cascades)
 	}
 	if !rel("words").Columns[0].Domain || rel("moods").Columns[0].Extension || rel("moods").Columns[1].Extension || !rel("moods").Rules {
 		t.Errorf("words %+v, moods %+v", rel("words"), rel("moods"))
