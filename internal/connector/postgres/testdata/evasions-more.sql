@@ -1,0 +1,31 @@
+-- Ways around the guard that were found by looking for them, in the format of evasions.sql (set-up:
+-- evasions-setup.sql, then evasions-more-setup.sql). mailbox.email is labelled too.
+-- Format of an entry: see evasions.sql.
+-- @m01 | sort | app | q | D\t2\t\nD\t1\t | DENY
+VALUES (1),(2) ORDER BY CASE WHEN (SELECT email FROM public.customers WHERE id=1) LIKE 'alice.w@corp%' THEN -column1 ELSE column1 END
+-- @m02 | sort | app | q | C\tSELECT 1 | DENY
+VALUES (1) ORDER BY pg_sleep(0)::text
+-- @m03 | names | app | q | alice\.w | DENY
+UPDATE mailbox SET note='z' WHERE id=1 RETURNING (SELECT email FROM unnest(to_tsvector('cat')) AS email)
+-- @m04 | names | app | q | alice\.w | DENY
+DELETE FROM mailbox WHERE id=1 RETURNING (SELECT email FROM products CROSS JOIN unnest(to_tsvector('cat')) AS email)
+-- @m05 | names | app | q | UPDATE 1 | DENY
+UPDATE mailbox SET note='z' WHERE EXISTS (SELECT 1 FROM unnest(ARRAY(SELECT p FROM products p)) AS email WHERE email LIKE 'alice%')
+-- @m06 | row | app | q | alice\.w | MASK
+SELECT j FROM v_row WHERE id=1
+-- @m07 | row | app | q | alice\.w | MASK
+SELECT again::text FROM v_above
+-- @m08 | row | app | q | alice\.w | MASK
+SELECT c, list FROM boxes
+-- @m09 | func | app | q | trigger ran | DENY
+UPDATE events SET note='z'
+;;
+SELECT t FROM scratch
+-- @m10 | func | app | q | noisy ran | DENY
+SELECT 'x'::longer
+-- @m11 | ddl | gw | q | 23514 | DENY
+ALTER TABLE mailbox ADD COLUMN extra int CHECK (id<>1 OR email NOT LIKE 'alice%')
+-- @m12 | ddl | gw | q | 23505 | DENY
+INSERT INTO mailbox VALUES (3,'alice.w@corp.example','z')
+;;
+CREATE UNIQUE INDEX ON mailbox(email)
