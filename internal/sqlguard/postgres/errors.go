@@ -143,10 +143,15 @@ func RedactError(fields map[byte]string) map[byte]string {
 		}
 	}
 	state := fields['C']
-	if len(state) >= 2 && contains(openClasses, state[:2]) {
+	// What a text search value cannot be read from is quoted under a state that else speaks of the statement.
+	quotes := state == "42601" && strings.HasPrefix(fields['M'], "syntax error in ts")
+	if len(state) >= 2 && contains(openClasses, state[:2]) && !quotes {
 		return out
 	}
 	message := plainMessages[state]
+	if quotes {
+		message = "invalid input syntax"
+	}
 	if message == "" && len(state) >= 2 {
 		message = plainMessages[state[:2]]
 	}

@@ -31,7 +31,13 @@ func (a *analysis) expr(n *pg.Node, s *scope) error {
 	defer a.leave()
 	a.walk(n)
 	switch v := n.Node.(type) {
-	case *pg.Node_AConst, *pg.Node_ParamRef, *pg.Node_SetToDefault:
+	case *pg.Node_AConst:
+		// Servers before 16 read 0xFFFFFFFFFF as 0 under the name xffffffffff, and 1_0.5 as 1 under the name _0.
+		if f := v.AConst.GetFval(); f != nil && strings.ContainsAny(f.Fval, "xXoObB_") {
+			return refused(NotUnderstood, "42601", a.at(v.AConst.Location), "Servers do not agree on what the number means.", "Write it in plain decimal digits.")
+		}
+		return nil
+	case *pg.Node_ParamRef, *pg.Node_SetToDefault:
 		return nil
 	case *pg.Node_ColumnRef:
 		return a.reference(v.ColumnRef, s)

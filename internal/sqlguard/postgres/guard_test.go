@@ -176,6 +176,10 @@ func TestRedactError(t *testing.T) {
 	if len(got) != 3 || strings.Contains(got['M'], "alice") {
 		t.Errorf("got %v", got)
 	}
+	got = RedactError(map[byte]string{'S': "ERROR", 'C': "42601", 'M': `syntax error in tsquery: "alice@x y"`})
+	if strings.Contains(got['M'], "alice") {
+		t.Errorf("got %v", got)
+	}
 	got = RedactError(map[byte]string{'S': "ERROR", 'C': "42P01", 'M': `relation "x" does not exist`, 'D': "x"})
 	if got['M'] != `relation "x" does not exist` || got['D'] != "" {
 		t.Errorf("got %v", got)
