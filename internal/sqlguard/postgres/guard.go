@@ -205,11 +205,17 @@ func (a *analysis) top(n *pg.Node) error {
 		_, err := a.selectStmt(v.SelectStmt, nil, nil)
 		return err
 	case *pg.Node_InsertStmt:
-		return a.insert(v.InsertStmt)
+		a.statement.Verb = Insert
+		_, err := a.insert(v.InsertStmt, nil)
+		return err
 	case *pg.Node_UpdateStmt:
-		return a.update(v.UpdateStmt)
+		a.statement.Verb = Update
+		_, err := a.update(v.UpdateStmt, nil)
+		return err
 	case *pg.Node_DeleteStmt:
-		return a.delete(v.DeleteStmt)
+		a.statement.Verb = Delete
+		_, err := a.delete(v.DeleteStmt, nil)
+		return err
 	case *pg.Node_TransactionStmt:
 		return a.transaction(v.TransactionStmt)
 	case *pg.Node_VariableSetStmt:

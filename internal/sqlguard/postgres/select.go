@@ -216,10 +216,6 @@ func (a *analysis) with(w *pg.WithClause, s *scope) error {
 		if e == nil || e.SearchClause != nil || e.CycleClause != nil {
 			return a.notBuilt(e.GetLocation(), "SEARCH and CYCLE clauses are")
 		}
-		q := e.Ctequery.GetSelectStmt()
-		if q == nil {
-			return a.notBuilt(e.Location, "WITH queries that write are")
-		}
 		c := all[i]
 		named := func(out []column) error {
 			if len(e.Aliascolnames) > len(out) {
@@ -238,7 +234,7 @@ func (a *analysis) with(w *pg.WithClause, s *scope) error {
 		if w.Recursive {
 			early = func(out []column) { earlyErr = named(out) }
 		}
-		out, err := a.selectStmt(q, s, early)
+		out, err := a.withQuery(e, s, early)
 		if err != nil {
 			return err
 		}
@@ -254,6 +250,25 @@ func (a *analysis) with(w *pg.WithClause, s *scope) error {
 		}
 	}
 	return nil
+}
+
+// withQuery understands the body of a WITH query. One that writes stands at the top of its statement.
+func (a *analysis) withQuery(e *pg.CommonTableExpr, s *scope, early func([]column)) ([]column, error) {
+	if q := e.Ctequery.GetSelectStmt(); q != nil {
+		return a.selectStmt(q, s, early)
+	}
+	if s.up != nil {
+		return nil, refused(NotUnderstood, "0A000", a.at(e.Location), "A WITH query that writes must stand at the top of the statement.", "Move it there.")
+	}
+	switch q := e.Ctequery.GetNode().(type) {
+	case *pg.Node_InsertStmt:
+		return a.insert(q.InsertStmt, s)
+	case *pg.Node_UpdateStmt:
+		return a.update(q.UpdateStmt, s)
+	case *pg.Node_DeleteStmt:
+		return a.delete(q.DeleteStmt, s)
+	}
+	return nil, a.notBuilt(e.Location, "WITH queries of this kind are")
 }
 
 // locks understands FOR UPDATE and the like: a lock on rows counts as an update of the table.

@@ -23,7 +23,7 @@ func (a *analysis) wrote(n *pg.Node) *pg.Node {
 var frames = listed(`ParseResult RawStmt Node List String Integer Float Boolean BitString A_Const A_Star
 	ResTarget SortBy WindowDef Alias WithClause CommonTableExpr LockingClause DefElem GroupingSet
 	OnConflictClause InferClause IndexElem A_Indices ColumnDef Constraint AlterTableCmd
-	InsertStmt UpdateStmt DeleteStmt TransactionStmt VariableSetStmt VariableShowStmt CreateStmt IndexStmt
+	TransactionStmt VariableSetStmt VariableShowStmt CreateStmt IndexStmt
 	AlterTableStmt DropStmt TruncateStmt`)
 
 // unwalked finds a node that no rule has looked at: a clause that was forgotten must not reach the server.

@@ -85,29 +85,31 @@ func (a *analysis) writes(action string, it *item, name string, location int32) 
 	return nil
 }
 
-func (a *analysis) insert(v *pg.InsertStmt) error {
-	a.statement.Verb = Insert
-	s := &scope{}
+// insert, update and delete give the columns that they return. up is what a WITH query sees from outside:
+// other WITH queries, never columns.
+func (a *analysis) insert(v *pg.InsertStmt, up *scope) ([]column, error) {
+	a.walk(v)
+	s := &scope{up: up}
 	if err := a.with(v.WithClause, s); err != nil {
-		return err
+		return nil, err
 	}
 	it, err := a.target(v.Relation, "insert")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	width := 0
 	if q := v.SelectStmt.GetSelectStmt(); q != nil {
-		outer := &scope{ctes: s.ctes}
+		outer := &scope{up: up, ctes: s.ctes}
 		out, err := a.selectStmt(q, outer, nil)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		width = len(out)
 	}
 	if v.Cols == nil && v.SelectStmt != nil {
 		// Which columns are meant is said, so that it cannot change before the statement runs.
 		if width > len(it.relation.Columns) {
-			return refused(NotUnderstood, "42601", 0, "INSERT has more expressions than target columns", "Give one expression for each column.")
+			return nil, refused(NotUnderstood, "42601", 0, "INSERT has more expressions than target columns", "Give one expression for each column.")
 		}
 		for _, c := range it.relation.Columns[:width] {
 			v.Cols = append(v.Cols, &pg.Node{Node: &pg.Node_ResTarget{ResTarget: &pg.ResTarget{Name: c.Name}}})
@@ -116,15 +118,15 @@ func (a *analysis) insert(v *pg.InsertStmt) error {
 	for _, n := range v.Cols {
 		t := n.GetResTarget()
 		if t == nil || len(t.Indirection) > 0 {
-			return a.notBuilt(t.GetLocation(), "Writes to a part of a value are")
+			return nil, a.notBuilt(t.GetLocation(), "Writes to a part of a value are")
 		}
 		if err := a.writes("insert", it, t.Name, t.Location); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if v.OnConflictClause != nil {
 		if err := a.onConflict(v.OnConflictClause, it, s); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	s.items = []*item{it}
@@ -132,7 +134,7 @@ func (a *analysis) insert(v *pg.InsertStmt) error {
 }
 
 func (a *analysis) onConflict(v *pg.OnConflictClause, it *item, s *scope) error {
-	alone := &scope{items: []*item{it}, ctes: s.ctes}
+	alone := &scope{up: s.up, items: []*item{it}, ctes: s.ctes}
 	named := v.Infer != nil && len(v.Infer.IndexElems) > 0
 	if !named {
 		// Whichever unique key there is: whether a row came in tells about its values.
@@ -162,7 +164,7 @@ func (a *analysis) onConflict(v *pg.OnConflictClause, it *item, s *scope) error 
 	a.touch("update", a.env.Catalog.TableResource(it.relation.Name))
 	excluded := a.rawItem(it.relation, &pg.RangeVar{Relname: "excluded"})
 	excluded.aliased = true
-	both := &scope{items: []*item{it, excluded}, ctes: s.ctes}
+	both := &scope{up: s.up, items: []*item{it, excluded}, ctes: s.ctes}
 	excluded.bare = false // the server finds a bare name ambiguous; the table's own is meant at most
 	if err := a.assignments(v.TargetList, it, both); err != nil {
 		return err
@@ -190,43 +192,43 @@ func (a *analysis) assignments(list []*pg.Node, it *item, s *scope) error {
 	return nil
 }
 
-func (a *analysis) update(v *pg.UpdateStmt) error {
-	a.statement.Verb = Update
-	s := &scope{}
+func (a *analysis) update(v *pg.UpdateStmt, up *scope) ([]column, error) {
+	a.walk(v)
+	s := &scope{up: up}
 	if err := a.with(v.WithClause, s); err != nil {
-		return err
+		return nil, err
 	}
 	it, err := a.target(v.Relation, "update")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := a.beside(v.FromClause, it, s); err != nil {
-		return err
+		return nil, err
 	}
 	if err := a.assignments(v.TargetList, it, s); err != nil {
-		return err
+		return nil, err
 	}
 	if err := a.exprs(s, v.WhereClause); err != nil {
-		return err
+		return nil, err
 	}
 	return a.returning(&v.ReturningList, it, s)
 }
 
-func (a *analysis) delete(v *pg.DeleteStmt) error {
-	a.statement.Verb = Delete
-	s := &scope{}
+func (a *analysis) delete(v *pg.DeleteStmt, up *scope) ([]column, error) {
+	a.walk(v)
+	s := &scope{up: up}
 	if err := a.with(v.WithClause, s); err != nil {
-		return err
+		return nil, err
 	}
 	it, err := a.target(v.Relation, "delete")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := a.beside(v.UsingClause, it, s); err != nil {
-		return err
+		return nil, err
 	}
 	if err := a.exprs(s, v.WhereClause); err != nil {
-		return err
+		return nil, err
 	}
 	return a.returning(&v.ReturningList, it, s)
 }
@@ -245,45 +247,56 @@ func (a *analysis) beside(list []*pg.Node, it *item, s *scope) error {
 
 // returning understands a RETURNING list. A plain column of the written table comes back masked; a star
 // becomes the columns that are seen; an expression must not read a masked column.
-func (a *analysis) returning(list *[]*pg.Node, it *item, s *scope) error {
+func (a *analysis) returning(list *[]*pg.Node, it *item, s *scope) ([]column, error) {
 	var out []*pg.Node
+	var columns []column
 	for _, n := range *list {
 		t := n.GetResTarget()
 		if t == nil || len(t.Indirection) > 0 {
-			return a.notUnderstood(n, 0, "")
+			return nil, a.notUnderstood(n, 0, "")
 		}
 		c := t.Val.GetColumnRef()
 		if c == nil {
 			if err := a.exprs(s, t.Val); err != nil {
-				return err
+				return nil, err
 			}
+			columns = append(columns, column{name: outputName(t)})
 			out = append(out, n)
 			continue
 		}
 		if c.Fields[len(c.Fields)-1].GetAStar() != nil {
-			expanded, err := a.returningStar(c, it, s)
+			expanded, names, err := a.returningStar(c, it, s)
 			if err != nil {
-				return err
+				return nil, err
 			}
+			columns = append(columns, names...)
 			out = append(out, expanded...)
 			continue
 		}
 		col, ok := a.plainTarget(c, it, s)
 		if !ok {
-			if _, err := a.columnRef(c, s, true); err != nil {
-				return err
+			found, err := a.columnRef(c, s, true)
+			if err != nil {
+				return nil, err
 			}
+			columns = append(columns, column{name: outputName(t), extension: found.extension})
 			out = append(out, n)
 			continue
 		}
 		node, err := a.returned(col, it, outputName(t), c.Location)
 		if err != nil {
-			return err
+			return nil, err
 		}
+		columns = append(columns, a.returnedColumn(it.relation, col, outputName(t)))
 		out = append(out, node)
 	}
 	*list = out
-	return nil
+	return columns, nil
+}
+
+// returnedColumn is a column of the written table as a WITH query offers it.
+func (a *analysis) returnedColumn(r *Relation, c *Column, name string) column {
+	return column{name: name, extension: c.Extension && a.read(r, c).Mask == policy.MaskNone}
 }
 
 // plainTarget says whether a reference is a column of the written table.
@@ -308,7 +321,7 @@ func (a *analysis) plainTarget(c *pg.ColumnRef, it *item, s *scope) (*Column, bo
 	return col, col != nil
 }
 
-func (a *analysis) returningStar(c *pg.ColumnRef, it *item, s *scope) ([]*pg.Node, error) {
+func (a *analysis) returningStar(c *pg.ColumnRef, it *item, s *scope) (out []*pg.Node, columns []column, err error) {
 	var items []*item
 	switch len(c.Fields) {
 	case 1:
@@ -319,17 +332,19 @@ func (a *analysis) returningStar(c *pg.ColumnRef, it *item, s *scope) ([]*pg.Nod
 		}
 	default:
 		if _, _, err := a.starItem(c, s, &items); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	var out []*pg.Node
 	for _, i := range items {
 		if i != it {
 			if !i.qualified {
-				return nil, a.notBuilt(c.Location, "RETURNING * over a join is")
+				return nil, nil, a.notBuilt(c.Location, "RETURNING * over a join is")
 			}
 			if err := a.useAll(i, c.Location); err != nil {
-				return nil, err
+				return nil, nil, err
+			}
+			for _, c := range i.columns {
+				columns = append(columns, column{name: c.name, extension: c.extension})
 			}
 			ref := pg.MakeColumnRefNode([]*pg.Node{pg.MakeStrNode(i.alias), {Node: &pg.Node_AStar{AStar: &pg.A_Star{}}}}, 0)
 			out = append(out, a.wrote(pg.MakeResTargetNodeWithVal(ref, 0)))
@@ -343,15 +358,16 @@ func (a *analysis) returningStar(c *pg.ColumnRef, it *item, s *scope) ([]*pg.Nod
 			}
 			node, err := a.returned(col, it, col.Name, c.Location)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
+			columns = append(columns, a.returnedColumn(it.relation, col, col.Name))
 			out = append(out, node)
 		}
 	}
 	if len(out) == 0 {
-		return nil, a.denied(c.Location, "No column of "+it.relation.Name.String()+" may be read.", a.maskedColumns(it.relation)...)
+		return nil, nil, a.denied(c.Location, "No column of "+it.relation.Name.String()+" may be read.", a.maskedColumns(it.relation)...)
 	}
-	return out, nil
+	return out, columns, nil
 }
 
 // starItem finds what `t.*` or `schema.t.*` means.
