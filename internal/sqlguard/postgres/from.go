@@ -55,7 +55,7 @@ func (a *analysis) fromItem(n *pg.Node, s *scope, left []*item) ([]*item, error)
 	case *pg.Node_JoinExpr:
 		return a.join(v.JoinExpr, s, left)
 	case *pg.Node_RangeTableSample:
-		return a.tableSample(v.RangeTableSample, s, left)
+		return a.tableSample(n, v.RangeTableSample, s, left)
 	}
 	return nil, a.notUnderstood(n, 0, "")
 }
@@ -93,31 +93,59 @@ var valueNamed = map[string]string{
 }
 
 func (a *analysis) rangeFunction(v *pg.RangeFunction, s *scope, left []*item) ([]*item, error) {
-	if len(v.Functions) != 1 || v.IsRowsfrom {
-		return nil, a.notBuilt(0, "ROWS FROM lists are")
-	}
-	entry := v.Functions[0].GetList().GetItems()
-	if len(entry) == 0 {
-		return nil, a.notUnderstood(v.Functions[0], 0, "")
-	}
 	inner := &scope{up: s.up, ctes: s.ctes, items: left} // functions are lateral by themselves
-	if err := a.exprs(inner, entry[0]); err != nil {
-		return nil, err
-	}
-	if len(entry) > 1 && entry[1].GetNode() != nil {
-		return nil, a.notBuilt(0, "Column definition lists inside ROWS FROM are")
-	}
-	f := entry[0].GetFuncCall()
-	if f == nil {
-		if entry[0].GetSqlvalueFunction() == nil {
+	it := &item{}
+	for i, n := range v.Functions {
+		a.walk(n)
+		entry := n.GetList().GetItems()
+		if len(entry) == 0 {
+			return nil, a.notUnderstood(n, 0, "")
+		}
+		if err := a.exprs(inner, entry[0]); err != nil {
+			return nil, err
+		}
+		if entry[0].GetFuncCall() == nil && entry[0].GetSqlvalueFunction() == nil {
 			return nil, a.notUnderstood(entry[0], 0, "")
 		}
+		if f := entry[0].GetFuncCall(); f != nil && figureName(entry[0]) == "unnest" && len(f.Args) > 1 {
+			f.Funcname = f.Funcname[1:] // several arrays are syntax, which has no schema
+		}
+		definitions := v.Coldeflist
+		if len(entry) > 1 && entry[1].GetNode() != nil {
+			a.walk(entry[1])
+			definitions = entry[1].GetList().GetItems()
+		}
+		if i == 0 {
+			it.alias = figureName(entry[0])
+		}
+		var alias *pg.Alias
+		if len(v.Functions) == 1 {
+			alias = v.Alias
+		}
+		columns, err := a.functionColumns(entry[0], definitions, alias, inner)
+		if err != nil {
+			return nil, err
+		}
+		it.columns = append(it.columns, columns...)
 	}
-	name := figureName(entry[0])
-	it := &item{alias: name}
+	if v.Ordinality {
+		it.columns = append(it.columns, column{name: "ordinality"})
+	}
+	if err := a.alias(it, v.Alias, 0); err != nil {
+		return nil, err
+	}
+	return []*item{it}, nil
+}
+
+// functionColumns are the columns of a function in FROM. alias is given where it is the only one there: then
+// it also names the column of a function that returns one.
+func (a *analysis) functionColumns(f *pg.Node, definitions []*pg.Node, alias *pg.Alias, s *scope) ([]column, error) {
+	name := figureName(f)
+	var out []column
 	switch {
-	case len(v.Coldeflist) > 0:
-		for _, d := range v.Coldeflist {
+	case len(definitions) > 0:
+		for _, d := range definitions {
+			a.walk(d)
 			def := d.GetColumnDef()
 			if def == nil || def.RawDefault != nil || len(def.Constraints) > 0 {
 				return nil, a.notUnderstood(d, 0, "")
@@ -130,46 +158,88 @@ func (a *analysis) rangeFunction(v *pg.RangeFunction, s *scope, left []*item) ([
 			if err := a.typeName(def.TypeName); err != nil {
 				return nil, err
 			}
-			it.columns = append(it.columns, column{name: def.Colname})
+			out = append(out, column{name: def.Colname})
+		}
+		return out, nil
+	case name == "unnest" && f.GetFuncCall() != nil:
+		// Several arrays stand side by side, and a tsvector is a table of its own.
+		for _, arg := range f.GetFuncCall().Args {
+			if a.isTSVector(arg, s) {
+				out = append(out, column{name: "lexeme"}, column{name: "positions"}, column{name: "weights"})
+			} else {
+				out = append(out, column{name: "unnest"})
+			}
+		}
+		if len(out) > 1 {
+			return out, nil
 		}
 	case tableFunctions[name] != nil:
 		for _, c := range tableFunctions[name] {
-			it.columns = append(it.columns, column{name: c})
+			out = append(out, column{name: c})
 		}
-	case name == "unnest" && f != nil && len(f.Args) > 1:
-		for range f.Args {
-			it.columns = append(it.columns, column{name: "unnest"})
-		}
-	default:
-		c := name
-		if valueNamed[name] != "" {
-			c = valueNamed[name]
-		} else if v.Alias != nil {
-			c = v.Alias.Aliasname
-		}
-		it.columns = append(it.columns, column{name: c})
+		return out, nil
 	}
-	if v.Ordinality {
-		it.columns = append(it.columns, column{name: "ordinality"})
+	switch {
+	case valueNamed[name] != "":
+		name = valueNamed[name]
+	case alias != nil:
+		name = alias.Aliasname
 	}
-	if err := a.alias(it, v.Alias, 0); err != nil {
-		return nil, err
-	}
-	return []*item{it}, nil
+	return []column{{name: name}}, nil
 }
 
-func (a *analysis) tableSample(v *pg.RangeTableSample, s *scope, left []*item) ([]*item, error) {
-	items, err := a.fromItem(v.Relation, s, left)
-	if err != nil {
-		return nil, err
+// isTSVector says whether an expression is known to be a tsvector.
+func (a *analysis) isTSVector(n *pg.Node, s *scope) bool {
+	switch v := n.GetNode().(type) {
+	case *pg.Node_FuncCall:
+		names := stringsOf(v.FuncCall.Funcname)
+		return contains([]string{"to_tsvector", "setweight", "strip", "ts_delete", "ts_filter", "array_to_tsvector"}, names[len(names)-1])
+	case *pg.Node_TypeCast:
+		names := stringsOf(v.TypeCast.TypeName.Names)
+		return names[len(names)-1] == "tsvector" && len(v.TypeCast.TypeName.ArrayBounds) == 0
+	case *pg.Node_ColumnRef: // its table was written into it
+		names := stringsOf(v.ColumnRef.Fields)
+		if len(names) != 2 {
+			return false
+		}
+		it := s.find(names[0])
+		if it == nil {
+			return false
+		}
+		for _, c := range it.columns {
+			if c.name == names[1] {
+				return len(c.from) > 0 && c.from[0].column.Type == Name{"pg_catalog", "tsvector"}
+			}
+		}
 	}
-	if v.Relation.GetRangeVar() == nil || items[0].relation == nil {
-		return nil, a.notBuilt(v.Location, "TABLESAMPLE of tables with masked columns is")
+	return false
+}
+
+// tableSample understands TABLESAMPLE. That of a partly seen table moves into its sub-select.
+func (a *analysis) tableSample(n *pg.Node, v *pg.RangeTableSample, s *scope, left []*item) ([]*item, error) {
+	if v.Relation.GetRangeVar() == nil {
+		return nil, a.notUnderstood(v.Relation, v.Location, "")
 	}
 	if len(v.Method) != 1 || !contains([]string{"system", "bernoulli"}, v.Method[0].GetString_().GetSval()) {
 		return nil, a.notUnderstood(nil, v.Location, "The sampling methods are system and bernoulli.")
 	}
-	return items, a.exprs(s, append(v.Args, v.Repeatable)...)
+	items, err := a.fromItem(v.Relation, s, left)
+	if err != nil {
+		return nil, err
+	}
+	if items[0].relation == nil {
+		return nil, a.notUnderstood(nil, v.Location, "Only tables can be sampled.")
+	}
+	if items[0].masked {
+		for _, arg := range append(slices.Clone(v.Args), v.Repeatable) {
+			if arg != nil && arg.GetAConst() == nil && arg.GetParamRef() == nil {
+				return nil, a.notBuilt(v.Location, "Computed arguments of TABLESAMPLE over tables with masked columns are")
+			}
+		}
+		n.Node = v.Relation.Node
+		a.scans[len(a.scans)-1].sample = v
+	}
+	return items, a.exprs(s, append(slices.Clone(v.Args), v.Repeatable)...)
 }
 
 // join understands a JOIN: its sides stay reachable by their names, its columns by their bare names.

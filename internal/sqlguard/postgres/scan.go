@@ -88,7 +88,7 @@ func (a *analysis) scan(n *pg.Node, v *pg.RangeVar, s *scope) (*item, error) {
 	sub := &pg.RangeSubselect{Alias: alias}
 	a.walk(sub)
 	n.Node = &pg.Node_RangeSubselect{RangeSubselect: sub}
-	a.scans = append(a.scans, pendingScan{sub, it, seen, v.Inh})
+	a.scans = append(a.scans, pendingScan{node: sub, item: it, seen: seen, children: v.Inh})
 	return it, nil
 }
 
@@ -98,6 +98,7 @@ type pendingScan struct {
 	item     *item
 	seen     []policy.Exposure
 	children bool // its inheritance children too
+	sample   *pg.RangeTableSample
 }
 
 // fillScans writes the sub-selects. One exposes what is seen and used; under an alias with column names,
@@ -116,6 +117,11 @@ func (a *analysis) fillScans() error {
 		var err error
 		if p.node.Subquery, err = parseSelect(scanText(p.item.relation, p.seen, used, p.children)); err != nil {
 			return a.unprintable()
+		}
+		if p.sample != nil {
+			from := p.node.Subquery.GetSelectStmt().FromClause
+			p.sample.Relation = from[0]
+			from[0] = &pg.Node{Node: &pg.Node_RangeTableSample{RangeTableSample: p.sample}}
 		}
 	}
 	return nil
