@@ -85,6 +85,8 @@ func (a *analysis) expr(n *pg.Node, s *scope) error {
 		return a.indirection(v.AIndirection, s)
 	case *pg.Node_SubLink:
 		return a.subLink(v.SubLink, s)
+	case *pg.Node_XmlExpr:
+		return a.xml(n, v.XmlExpr, s)
 	case *pg.Node_FuncCall:
 		return a.function(v.FuncCall, s)
 	}
@@ -203,6 +205,27 @@ func (a *analysis) subLink(v *pg.SubLink, s *scope) error {
 	}
 	_, err := a.selectStmt(v.Subselect.GetSelectStmt(), s, nil)
 	return err
+}
+
+// xml understands what builds XML out of values; what parses it is not on the list.
+func (a *analysis) xml(n *pg.Node, v *pg.XmlExpr, s *scope) error {
+	if xmlNames[v.Op] == "" {
+		return a.notUnderstood(n, v.Location, "")
+	}
+	for _, arg := range v.NamedArgs {
+		t := arg.GetResTarget()
+		if t == nil || len(t.Indirection) > 0 {
+			return a.notUnderstood(arg, v.Location, "")
+		}
+		if err := a.exprs(s, t.Val); err != nil {
+			return err
+		}
+	}
+	return a.exprs(s, v.Args...)
+}
+
+var xmlNames = map[pg.XmlExprOp]string{
+	pg.XmlExprOp_IS_XMLCONCAT: "xmlconcat", pg.XmlExprOp_IS_XMLELEMENT: "xmlelement", pg.XmlExprOp_IS_XMLFOREST: "xmlforest",
 }
 
 func (a *analysis) sqlValue(n *pg.Node, v *pg.SQLValueFunction) error {
@@ -421,6 +444,8 @@ func figure(n *pg.Node) (string, int) {
 			return "least", 2
 		}
 		return "greatest", 2
+	case *pg.Node_XmlExpr:
+		return xmlNames[v.XmlExpr.Op], 2
 	case *pg.Node_SqlvalueFunction:
 		return strings.TrimSuffix(strings.ToLower(strings.TrimPrefix(v.SqlvalueFunction.Op.String(), "SVFOP_")), "_n"), 2
 	}
