@@ -260,6 +260,9 @@ func (a *analysis) join(v *pg.JoinExpr, s *scope, left []*item) ([]*item, error)
 		merged = append(merged, u.GetString_().GetSval())
 	}
 	if v.IsNatural {
+		for _, it := range append(slices.Clone(l), r...) {
+			it.whole = true
+		}
 		for _, c := range bareColumns(l) {
 			if hasColumn(bareColumns(r), c.name) && !slices.Contains(merged, c.name) {
 				merged = append(merged, c.name)

@@ -114,8 +114,11 @@ func (a *analysis) fillScans() error {
 				a.plan.Masked = true
 			}
 		}
+		if len(p.item.system) > 0 && (p.item.whole || p.item.all) {
+			return a.notBuilt(0, "System columns beside a star, a whole row or column names of a join, over a table with masked columns, are")
+		}
 		var err error
-		if p.node.Subquery, err = parseSelect(scanText(p.item.relation, p.seen, used, p.children)); err != nil {
+		if p.node.Subquery, err = parseSelect(scanText(p.item.relation, p.seen, used, p.item.system, p.children)); err != nil {
 			return a.unprintable()
 		}
 		if p.sample != nil {
@@ -198,7 +201,7 @@ func ident(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"
 
 // scanText is the sub-select of a partly seen relation. Its columns are bound by position, so that a renamed
 // column cannot take the place of another.
-func scanText(r *Relation, seen []policy.Exposure, used func(*Column) bool, children bool) string {
+func scanText(r *Relation, seen []policy.Exposure, used func(*Column) bool, system []string, children bool) string {
 	var b strings.Builder
 	b.WriteString("SELECT ")
 	first := true
@@ -214,6 +217,13 @@ func scanText(r *Relation, seen []policy.Exposure, used func(*Column) bool, chil
 		b.WriteString(maskText(c, seen[i].Mask, fmt.Sprintf("t.c%d", i+1)))
 		b.WriteString(" AS ")
 		b.WriteString(ident(c.Name))
+	}
+	for _, name := range system {
+		if !first {
+			b.WriteString(", ")
+		}
+		first = false
+		b.WriteString("t." + name + " AS " + name)
 	}
 	b.WriteString(" FROM ")
 	if !children {

@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"slices"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 
 	"gatehouse/internal/policy"
@@ -43,6 +45,10 @@ type item struct {
 	used []*Column
 	// all is set where the columns count by position: then every column that is seen is exposed.
 	all bool
+	// system are the system columns that were referred to; whole is set where the columns are taken together
+	// (a star, a whole row, a natural join), which a system column of a masked scan would change.
+	system []string
+	whole  bool
 	// refused, where set, is why a use of the columns is an error.
 	refused *Error
 }
@@ -110,7 +116,11 @@ func (a *analysis) useSource(src source, location int32) error {
 
 // useAll notes that every column of an item is read: a star or a whole row.
 func (a *analysis) useAll(it *item, location int32) error {
+	it.whole = true
 	for i := range it.columns {
+		for _, src := range it.columns[i].from {
+			src.item.whole = true
+		}
 		if err := a.use(it, &it.columns[i], location, true); err != nil {
 			return err
 		}
@@ -200,8 +210,11 @@ func (a *analysis) itemColumn(it *item, name string, location int32, direct bool
 			return column{}, a.useSource(source{it, c}, location)
 		}
 		if systemColumns[name] {
-			if it.masked {
-				return column{}, a.notBuilt(location, "System columns of tables with masked columns are")
+			if it.masked && it.relation.Kind != Table {
+				return column{}, a.notBuilt(location, "System columns of views and partitioned tables with masked columns are")
+			}
+			if it.masked && !slices.Contains(it.system, name) {
+				it.system = append(it.system, name)
 			}
 			a.touch("read", a.env.Catalog.TableResource(it.relation.Name))
 			return column{name: name}, nil
