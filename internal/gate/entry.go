@@ -13,7 +13,9 @@ type Entry struct {
 	number  uint64
 	id      string
 	held    *held
-	closed  atomic.Bool
+	// concludes is set where the whole batch does nothing but end a transaction.
+	concludes bool
+	closed    atomic.Bool
 }
 
 // held is a hold that is running; the last of its entries finishes it.
@@ -27,10 +29,10 @@ type held struct {
 
 var errNoEntry = errors.New("gate: no entry: the request was not admitted, or is closed")
 
-func (s *Session) entries(batch []judged, h *held) []*Entry {
+func (s *Session) entries(batch []judged, h *held, concludes bool) []*Entry {
 	out := make([]*Entry, len(batch))
 	for i := range batch {
-		out[i] = &Entry{session: s, number: batch[i].number, id: batch[i].id, held: h}
+		out[i] = &Entry{session: s, number: batch[i].number, id: batch[i].id, held: h, concludes: concludes}
 	}
 	if h != nil {
 		h.open = len(out)
@@ -52,7 +54,7 @@ func (e *Entry) Ready() error {
 	if !e.Open() {
 		return errNoEntry
 	}
-	return e.session.live(nil)
+	return e.session.live(e.concludes)
 }
 
 // Open says whether the request was admitted and has not been closed.

@@ -40,7 +40,8 @@ func New(c Config) (*Gate, error) {
 //
 // A *Refusal is for the client. One goroutine at a time calls it for a session.
 func (g *Gate) Admit(ctx context.Context, s *Session, batch []Request) ([]*Entry, error) {
-	if err := s.live(batch); err != nil {
+	ending := concludes(batch)
+	if err := s.live(ending); err != nil {
 		return nil, err
 	}
 	s.refresh()
@@ -55,5 +56,5 @@ func (g *Gate) Admit(ctx context.Context, s *Session, batch []Request) ([]*Entry
 	if err != nil {
 		return nil, err
 	}
-	return s.entries(judged, hold), nil
+	return s.entries(judged, hold, ending), nil
 }

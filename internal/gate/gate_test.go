@@ -393,7 +393,7 @@ func TestNothingStartsAfterTheToken(t *testing.T) {
 	}
 	_, err = w.admit(s, &ask{action: "read"})
 	wantRefusal(t, err, gate.IdentityRejected, "expired")
-	if _, err := w.admit(s, &ask{action: "read", concludes: true}); err != nil {
+	if ends, err := w.admit(s, &ask{action: "read", concludes: true}); err != nil || ends[0].Ready() != nil {
 		t.Errorf("a transaction could not be ended: %v", err)
 	}
 	w.now = s.Expires().Add(gate.Grace)

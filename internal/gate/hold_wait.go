@@ -130,7 +130,7 @@ func (h *Hold) digest() string {
 
 // recheck looks again at all that can have changed while a batch was held.
 func (s *Session) recheck(ctx context.Context, batch []judged, h Hold) error {
-	if err := s.live(nil); err != nil {
+	if err := s.live(false); err != nil {
 		return err
 	}
 	s.refresh()

@@ -157,24 +157,19 @@ func (s *Session) Close(reason, detail string) error {
 	return s.recording.Close(SessionEnd{Closed: s.gate.cfg.Now(), Reason: reason, Detail: detail, Requests: s.requests})
 }
 
-// live says whether a batch may start now.
-func (s *Session) live(batch []Request) error {
+// live says whether something may start now; concluding says that it does nothing but end a transaction.
+func (s *Session) live(concluding bool) error {
 	s.mu.Lock()
 	ended := s.ended
 	s.mu.Unlock()
 	if ended != nil {
 		return ended
 	}
-	now := s.gate.cfg.Now()
-	if now.Before(s.identity.Expires) {
-		return nil
+	end := s.identity.Expires
+	if concluding {
+		end = end.Add(Grace)
 	}
-	if now.Before(s.identity.Expires.Add(Grace)) && len(batch) > 0 {
-		for _, r := range batch {
-			if !concludes(r) {
-				return expired()
-			}
-		}
+	if s.gate.cfg.Now().Before(end) {
 		return nil
 	}
 	return expired()
@@ -184,9 +179,14 @@ func (s *Session) live(batch []Request) error {
 // admitted for Grace after the token's end.
 type Concluder interface{ Concludes() bool }
 
-func concludes(r Request) bool {
-	c, ok := r.(Concluder)
-	return ok && c.Concludes()
+// concludes says whether a batch does nothing but end a transaction.
+func concludes(batch []Request) bool {
+	for _, r := range batch {
+		if c, ok := r.(Concluder); !ok || !c.Concludes() {
+			return false
+		}
+	}
+	return len(batch) > 0
 }
 
 func expired() *Refusal {
