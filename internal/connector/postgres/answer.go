@@ -91,6 +91,9 @@ func (s *session) take(items []item) {
 			s.lose()
 			s.loseItem(&items[i])
 		}
+		if items[i].kind == answerBarrier { // the judge may look at everything here from now on
+			close(items[i].done)
+		}
 	}
 	if s.broken == nil && len(s.queue) == 0 {
 		if s.broken = s.settle(); s.broken != nil {
@@ -122,11 +125,7 @@ func (s *session) answerItem(it *item) error {
 		s.out = append(s.out, 'Z', 0, 0, 0, 5, s.status)
 		return nil
 	case answerBarrier:
-		if err := s.settle(); err != nil {
-			return err
-		}
-		close(it.done)
-		return nil
+		return s.settle()
 	case answerFailing:
 		return s.answerFailed()
 	case answerBatchEnd:
@@ -603,10 +602,6 @@ func (s *session) lose() {
 }
 
 func (s *session) loseItem(it *item) {
-	if it.kind == answerBarrier {
-		close(it.done)
-		return
-	}
 	o := gate.Outcome{Status: "unknown", Error: "the connection was lost"}
 	s.report(closeEntry(it.entry, o))
 	if it.portal != nil {
