@@ -186,6 +186,25 @@ func TestRedactError(t *testing.T) {
 	}
 }
 
+func TestParameter(t *testing.T) {
+	c := shop().Catalog
+	c.Types[Name{"public", "word"}] = &Type{OID: 20001, Name: Name{"public", "word"}, Kind: 'd', Calls: []Function{{OID: 1, Name: Name{"public", "ok"}, Arguments: "text"}}}
+	c.Types[Name{"public", "citext"}] = &Type{OID: 20002, Name: Name{"public", "citext"}, Kind: 'b'}
+	for _, oid := range []uint32{0, 23, 25} {
+		if touches, err := c.Parameter(oid); err != nil || touches != nil {
+			t.Errorf("%d: %v, %v", oid, touches, err)
+		}
+	}
+	if touches, err := c.Parameter(20001); err != nil || len(touches) != 1 || touches[0].String() != "call function orders/public.ok(text)" {
+		t.Errorf("a domain: %v, %v", touches, err)
+	}
+	for _, oid := range []uint32{20002, 20003} {
+		if _, err := c.Parameter(oid); err == nil {
+			t.Errorf("%d may be declared", oid)
+		}
+	}
+}
+
 func TestBounds(t *testing.T) {
 	g, _ := New()
 	for name, text := range map[string]string{
