@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,7 +27,7 @@ type request struct {
 
 // Touches understands the text with the catalog and the policies of now.
 func (r *request) Touches(ctx context.Context) ([]policy.Touch, error) {
-	plan, _, err := r.session.target.understand(ctx, r.session.gate.Slice(), r.text)
+	plan, catalog, err := r.session.target.understand(ctx, r.session.gate.Slice(), r.text)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +49,26 @@ func (r *request) Touches(ctx context.Context) ([]policy.Touch, error) {
 		}
 	}
 	r.plan = plan
-	return plan.Touches, nil
+	if r.statement == nil {
+		return plan.Touches, nil
+	}
+	return declared(catalog, r.statement.types, plan.Touches)
+}
+
+// declared adds what the declared types of parameters do.
+func declared(catalog *guard.Catalog, types []uint32, touches []policy.Touch) ([]policy.Touch, error) {
+	touches = slices.Clip(touches) // the plan's own are shared
+	for _, oid := range types {
+		more, err := catalog.Parameter(oid)
+		var ge *guard.Error
+		if errors.As(err, &ge) {
+			return nil, refusalOfGuard(ge)
+		} else if err != nil {
+			return nil, err
+		}
+		touches = append(touches, more...)
+	}
+	return touches, nil
 }
 
 // Intent is what will run.
