@@ -144,6 +144,28 @@ func (c *rawClient) note(typ byte, body []byte) {
 	}
 }
 
+// lookUp asks the database itself for an OID.
+func lookUp(t *testing.T, url, query string) (oid uint32) {
+	t.Helper()
+	c, err := dialRaw(url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	if err := c.part(simple, query); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(c.transcript.String(), "\n") {
+		if rest, ok := strings.CutPrefix(line, "D\t"); ok {
+			fmt.Sscan(rest, &oid)
+		}
+	}
+	if oid == 0 {
+		t.Fatalf("%s gives nothing", query)
+	}
+	return oid
+}
+
 // script runs what an entry with a protocol of its own describes, through the server at url. It gives false
 // where it knows none for the name.
 func script(t *testing.T, name, url, direct, text string) (*rawClient, bool) {
@@ -176,23 +198,17 @@ func script(t *testing.T, name, url, direct, text string) (*rawClient, bool) {
 		}
 		c = open(nil)
 		send(c, query(text))
-	case "fcall":
-		one, err := dialRaw(direct, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := one.part(simple, "SELECT 'get_contact'::regproc::oid"); err != nil {
-			t.Fatal(err)
-		}
-		one.close()
-		var oid uint32
-		for _, line := range strings.Split(one.transcript.String(), "\n") {
-			if rest, ok := strings.CutPrefix(line, "D\t"); ok {
-				fmt.Sscan(rest, &oid)
-			}
-		}
+	case "parameter": // declared to be of a domain whose check calls a function
 		c = open(nil)
-		b := binary.BigEndian.AppendUint32(nil, oid)
+		b := append([]byte{0}, text...)
+		b = binary.BigEndian.AppendUint32(append(b, 0, 0, 1), lookUp(t, direct, "SELECT 'longer'::regtype::oid"))
+		b = appendMessage(nil, 'P', b)
+		b = appendMessage(b, 'B', []byte{0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 'x', 0, 0})
+		b = appendMessage(b, 'E', []byte{0, 0, 0, 0, 0})
+		send(c, appendMessage(b, 'S'))
+	case "fcall":
+		c = open(nil)
+		b := binary.BigEndian.AppendUint32(nil, lookUp(t, direct, "SELECT 'get_contact'::regproc::oid"))
 		b = append(b, 0, 0, 0, 1, 0, 0, 0, 1, '1', 0, 0) // one argument, as text; the result too
 		send(c, appendMessage(nil, 'F', b))
 	case "nul":

@@ -29,3 +29,5 @@ ALTER TABLE mailbox ADD COLUMN extra int CHECK (id<>1 OR email NOT LIKE 'alice%'
 INSERT INTO mailbox VALUES (3,'alice.w@corp.example','z')
 ;;
 CREATE UNIQUE INDEX ON mailbox(email)
+-- @m13 | func | app | x:parameter | noisy ran | DENY
+SELECT $1 IS NULL
