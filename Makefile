@@ -1,0 +1,48 @@
+# `make` lists the targets.
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# Flags that vet and staticcheck share with build, so that PostgreSQL's parser is compiled for them once.
+FLAGS    := -trimpath
+FUZZTIME ?= 60s
+ARGS     ?=
+
+# PostgreSQL's parser is C.
+export CGO_ENABLED := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help deps build demo test test-all lint bench fuzz clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+deps: ## make sure of a C compiler, PostgreSQL's server programs and psql
+	@scripts/deps
+
+build: ## build bin/gatehouse
+	go build $(FLAGS) -ldflags '-X main.version=$(VERSION)' -o bin/gatehouse ./cmd/gatehouse
+
+demo: deps build ## a gateway with a database of its own, and a tour (ARGS="..." passes options)
+	bin/gatehouse demo $(ARGS)
+
+test: deps build ## everything that is quick, with the race detector
+	go test -race -timeout 10m ./...
+
+test-all: deps build ## the end-to-end tests at full length, and each fuzz target for 10s
+	GATEHOUSE_TEST_ALL=1 go test -race -timeout 60m ./test/...
+	scripts/fuzz 10s
+
+lint: deps ## gofmt, go vet, staticcheck
+	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then echo "not gofmt'ed (run gofmt -w on them):" && echo "$$files" && exit 1; fi
+	go vet $(FLAGS) ./...
+	GOFLAGS="$$GOFLAGS $(FLAGS)" go run $(STATICCHECK) ./...
+
+bench: deps build ## measure what the gateway costs
+	go run ./test/bench $(ARGS)
+
+fuzz: deps ## each fuzz target for FUZZTIME (60s)
+	scripts/fuzz $(FUZZTIME)
+
+clean: ## remove what was built
+	rm -rf bin
