@@ -5,14 +5,20 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,6 +27,7 @@ import (
 	"gatehouse/internal/config/strict"
 	"gatehouse/internal/gate"
 	"gatehouse/internal/identity"
+	"gatehouse/internal/secret"
 )
 
 // Default is the file that commands read where none is named.
@@ -54,6 +61,8 @@ type Config struct {
 
 	// Path is the file itself.
 	Path string `yaml:"-"`
+
+	policyLines []int // of Policies
 }
 
 // TLS says which certificate the listeners show. Without one, a self-signed one is made at the first start.
@@ -75,6 +84,9 @@ type Duration time.Duration
 
 // UnmarshalYAML reads 5m.
 func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind != yaml.ScalarNode {
+		return strict.Errorf(n, "a length of time should be a single value such as 5m or 90s")
+	}
 	v, err := time.ParseDuration(n.Value)
 	if err != nil || v <= 0 {
 		return strict.Errorf(n, "%q should be a length of time such as 5m or 90s", n.Value)
@@ -123,7 +135,7 @@ func (c *Connection) UnmarshalYAML(n *yaml.Node) error {
 		return err
 	}
 	if !nameWord.MatchString(v.Name) {
-		return strict.Errorf(n, "the connection's name %q should be a word of small letters, digits, - and _, at most 63", v.Name)
+		return strict.Errorf(strict.Find(common, "name"), "the connection's name %q should be a word of small letters, digits, - and _, at most 63", v.Name)
 	}
 	c.Name, c.Kind, c.Tags, c.Groups = v.Name, v.Kind, v.Tags, v.Groups
 	return nil
@@ -144,16 +156,19 @@ var planned = []string{"metrics", "kubernetes", "http", "grpc", "mcp", "mysql", 
 // Load reads the file. kinds are the connectors that there are.
 func Load(path string, kinds []gate.Connector) (*Config, error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &Error{path, errors.New("there is no such file: name the configuration with --config, or start with `gatehouse demo`")}
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: name the configuration with --config, or start with `gatehouse demo`", err)
+		return nil, unreadable(path, err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {
-		return nil, &Error{path, err}
+		return nil, unreadable(path, err)
 	}
 	if len(b) > maxSize {
-		return nil, &Error{path, fmt.Errorf("the file is larger than %d MiB", maxSize>>20)}
+		return nil, &Error{path, fmt.Errorf("the file is larger than %d MiB: is it the configuration?", maxSize>>20)}
 	}
 	c, err := parse(b, kinds)
 	if err != nil {
@@ -166,25 +181,62 @@ func Load(path string, kinds []gate.Connector) (*Config, error) {
 	return c, nil
 }
 
-func parse(b []byte, kinds []gate.Connector) (*Config, error) {
-	var n yaml.Node
-	if err := yaml.Unmarshal(b, &n); err != nil {
-		return nil, err
+func unreadable(path string, err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		err = p.Err
 	}
-	if len(n.Content) == 0 {
-		return nil, errors.New("the file is empty")
+	return &Error{path, fmt.Errorf("the file cannot be read: %w", err)}
+}
+
+func parse(b []byte, kinds []gate.Connector) (*Config, error) {
+	n, err := document(b)
+	if err != nil {
+		return nil, err
 	}
 	c := &Config{}
-	if err := strict.Decode(&n, c); err != nil {
+	if err := strict.Decode(n, c); err != nil {
 		return nil, err
 	}
-	if err := c.check(kinds); err != nil {
+	if err := c.check(n, kinds); err != nil {
 		return nil, err
+	}
+	for i := range c.Policies {
+		c.policyLines = append(c.policyLines, strict.Find(n, "policies", i).Line)
 	}
 	return c, nil
 }
 
-func (c *Config) check(kinds []gate.Connector) error {
+// syntax is how the YAML library says where it stopped. Its lines are sometimes one too small.
+var syntax = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+
+// document is the one document in the file.
+func document(b []byte) (*yaml.Node, error) {
+	var n, more yaml.Node
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	err := d.Decode(&n)
+	switch {
+	case err == io.EOF, err == nil && len(n.Content) == 0, err == nil && n.Content[0].Tag == "!!null":
+		return nil, errors.New("the file is empty: `gatehouse demo` writes one to start from")
+	case err == nil:
+		err = d.Decode(&more)
+	}
+	switch {
+	case err == io.EOF:
+		return &n, nil
+	case err == nil:
+		return nil, strict.Errorf(&more, "a second document begins here: put everything into one, without ---")
+	}
+	m := syntax.FindStringSubmatch(err.Error())
+	if m == nil {
+		return nil, err
+	}
+	line, _ := strconv.Atoi(m[1]) // none: 0, which shows as none
+	return nil, &strict.Error{Line: line, Message: "this is not YAML, here or in the next line: " + strings.TrimPrefix(err.Error(), m[0])}
+}
+
+func (c *Config) check(n *yaml.Node, kinds []gate.Connector) error {
+	at := func(path ...any) *yaml.Node { return strict.Find(n, path...) }
 	byKind := map[string]gate.Connector{}
 	var words []string
 	for _, k := range kinds {
@@ -192,59 +244,128 @@ func (c *Config) check(kinds []gate.Connector) error {
 		words = append(words, k.Kind())
 	}
 	slices.Sort(words)
-	for name, address := range c.Listen {
+	for _, name := range slices.Sorted(maps.Keys(c.Listen)) {
+		key := keyOf(at("listen"), name)
 		if slices.Contains(planned, name) && byKind[name] == nil {
-			return fmt.Errorf("listen.%s is not built yet: take it out", name)
+			return strict.Errorf(key, "listen.%s is not built yet: take it out", name)
 		}
 		if name != "https" && byKind[name] == nil {
-			return fmt.Errorf("listen.%s is not a listener: there are https, %s", name, strings.Join(words, ", "))
+			return strict.Errorf(key, "listen.%s is not a listener: there are https, %s", name, strings.Join(words, ", "))
 		}
-		if _, _, err := net.SplitHostPort(address); err != nil {
-			return fmt.Errorf("listen.%s: %q should be HOST:PORT", name, address)
-		}
-	}
-	for key, value := range map[string]string{"listen.https": c.Listen["https"], "store": c.Store, "recordings": c.Recordings} {
-		if value == "" {
-			return fmt.Errorf("%s is missing", key)
+		if !isAddress(c.Listen[name]) {
+			return strict.Errorf(at("listen", name), "listen.%s: %q should be HOST:PORT, such as 127.0.0.1:8443", name, c.Listen[name])
 		}
 	}
-	if !strings.HasPrefix(c.Recordings, "file:") {
+	for _, key := range []struct{ name, value, example string }{
+		{"listen.https", c.Listen["https"], "listen: {https: \"127.0.0.1:8443\"}"},
+		{"store", c.Store, "store: sqlite:gatehouse.db"},
+		{"recordings", c.Recordings, "recordings: file:recordings"},
+	} {
+		if key.value == "" {
+			return fmt.Errorf("%s is missing: add `%s`", key.name, key.example)
+		}
+	}
+	if path, ok := strings.CutPrefix(c.Store, "sqlite:"); !ok || path == "" {
+		if strings.HasPrefix(c.Store, "postgres:") || strings.HasPrefix(c.Store, "postgresql:") {
+			return strict.Errorf(at("store"), "store: postgres is not built yet: use sqlite:PATH")
+		}
+		return strict.Errorf(at("store"), "store: %q should be sqlite:PATH", c.Store)
+	}
+	if path, ok := strings.CutPrefix(c.Recordings, "file:"); !ok || path == "" {
 		if strings.HasPrefix(c.Recordings, "s3:") {
-			return errors.New("recordings: s3 is not built yet: use file:FOLDER")
+			return strict.Errorf(at("recordings"), "recordings: s3 is not built yet: use file:FOLDER")
 		}
-		return fmt.Errorf("recordings: %q should be file:FOLDER", c.Recordings)
+		return strict.Errorf(at("recordings"), "recordings: %q should be file:FOLDER", c.Recordings)
 	}
-	if len(c.Issuers) == 0 {
-		return errors.New("issuers is missing: nobody could sign in")
+	if u, err := url.Parse(c.URL); c.URL != "" && (err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "") {
+		return strict.Errorf(at("url"), "url: %q should be where the https listener is reached, such as https://gatehouse.example.com", c.URL)
 	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") || c.TLS.SelfSigned && c.TLS.Cert != "" {
-		return errors.New("tls: use {cert: FILE, key: FILE}, or {self_signed: true}")
+		return strict.Errorf(at("tls"), "tls: use {cert: FILE, key: FILE}, or {self_signed: true}")
 	}
-	seen := map[string]int{}
-	for i := range c.Connections {
-		one := &c.Connections[i]
-		if line := seen[one.Name]; line != 0 {
-			return &strict.Error{Line: one.Line, Message: fmt.Sprintf("connection %q is named twice, first in line %d", one.Name, line)}
+	for i, p := range c.Policies {
+		if _, err := filepath.Match(p, ""); p == "" || err != nil {
+			return strict.Errorf(at("policies", i), "policies: %q should be a file, or a pattern such as policies/*.cedar", p)
 		}
-		seen[one.Name] = one.Line
-		kind := byKind[one.Kind]
-		switch {
-		case kind == nil && slices.Contains(planned, one.Kind):
-			return &strict.Error{Line: one.Line, Message: fmt.Sprintf("connection %q: kind %s is not built yet", one.Name, one.Kind)}
-		case kind == nil:
-			return &strict.Error{Line: one.Line, Message: fmt.Sprintf("connection %q: unknown kind %q: there is %s", one.Name, one.Kind, strings.Join(words, ", "))}
-		case c.Listen[one.Kind] == "":
-			return &strict.Error{Line: one.Line, Message: fmt.Sprintf("connection %q needs listen.%s", one.Name, one.Kind)}
+	}
+	if err := c.checkIssuers(n); err != nil {
+		return err
+	}
+	return c.checkConnections(n, byKind, words)
+}
+
+func (c *Config) checkIssuers(n *yaml.Node) error {
+	if len(c.Issuers) == 0 {
+		return errors.New("issuers is missing: nobody could sign in: add `issuers: [{name: NAME, kind: oidc, issuer: URL, audiences: [NAME]}]`")
+	}
+	for i := range c.Issuers {
+		is := &c.Issuers[i]
+		at := strict.Find(n, "issuers", i)
+		if err := is.Check(); err != nil {
+			return strict.Errorf(at, "issuers[%d] (%s): %v", i, is.Name, err)
 		}
-		var err error
-		if one.Options, err = kind.Decode(one.own); err != nil {
-			return fmt.Errorf("connection %q: %w", one.Name, err)
+		for j, other := range c.Issuers[:i] {
+			if is.Name == other.Name || is.Issuer == other.Issuer {
+				return strict.Errorf(at, "issuers[%d] (%s): its name or its issuer is that of issuers[%d]: each is given once", i, is.Name, j)
+			}
 		}
 	}
 	return nil
 }
 
-// resolve makes paths absolute.
+func (c *Config) checkConnections(n *yaml.Node, byKind map[string]gate.Connector, words []string) error {
+	seen := map[string]int{}
+	for i := range c.Connections {
+		one := &c.Connections[i]
+		at := strict.Find(n, "connections", i)
+		if line := seen[one.Name]; line != 0 {
+			return strict.Errorf(at, "connection %q is named twice, first in line %d: rename one", one.Name, line)
+		}
+		seen[one.Name] = one.Line
+		kind := byKind[one.Kind]
+		switch {
+		case one.Kind == "":
+			return strict.Errorf(at, "connection %q: kind is missing: there is %s", one.Name, strings.Join(words, ", "))
+		case kind == nil && slices.Contains(planned, one.Kind):
+			return strict.Errorf(strict.Find(at, "kind"), "connection %q: kind %s is not built yet: take the connection out", one.Name, one.Kind)
+		case kind == nil:
+			return strict.Errorf(strict.Find(at, "kind"), "connection %q: unknown kind %q: there is %s", one.Name, one.Kind, strings.Join(words, ", "))
+		case c.Listen[one.Kind] == "":
+			return strict.Errorf(at, "connection %q needs listen.%s: add `listen: {%s: HOST:PORT}`", one.Name, one.Kind, one.Kind)
+		}
+		var err error
+		if one.Options, err = kind.Decode(one.own); err != nil {
+			line, message := at.Line, err.Error()
+			var placed *strict.Error
+			if errors.As(err, &placed) {
+				line, message = placed.Line, placed.Message
+			}
+			return &strict.Error{Line: line, Message: fmt.Sprintf("connection %q: %s", one.Name, message)}
+		}
+	}
+	return nil
+}
+
+// keyOf is the node of a mapping's key itself.
+func keyOf(n *yaml.Node, key string) *yaml.Node {
+	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i]
+		}
+	}
+	return n
+}
+
+func isAddress(s string) bool {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
+}
+
+// resolve makes paths absolute, those of secrets in connections' options too.
 func (c *Config) resolve(dir string) {
 	abs := func(p string) string {
 		if p == "" || filepath.IsAbs(p) {
@@ -252,13 +373,41 @@ func (c *Config) resolve(dir string) {
 		}
 		return filepath.Join(dir, p)
 	}
-	if path, ok := strings.CutPrefix(c.Store, "sqlite:"); ok && path != "" {
-		c.Store = "sqlite:" + abs(path)
-	}
+	c.Store = "sqlite:" + abs(strings.TrimPrefix(c.Store, "sqlite:"))
 	c.Recordings = "file:" + abs(strings.TrimPrefix(c.Recordings, "file:"))
 	c.TLS.Cert, c.TLS.Key = abs(c.TLS.Cert), abs(c.TLS.Key)
 	for i := range c.Policies {
 		c.Policies[i] = abs(c.Policies[i])
+	}
+	for i := range c.Connections {
+		resolveSecrets(reflect.ValueOf(c.Connections[i].Options), abs)
+	}
+}
+
+// resolveSecrets looks for secrets in the exported fields of what a connector decoded, in structs and lists.
+func resolveSecrets(v reflect.Value, abs func(string) string) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			resolveSecrets(v.Elem(), abs)
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			resolveSecrets(v.Index(i), abs)
+		}
+	case reflect.Struct:
+		if !v.CanSet() {
+			return
+		}
+		if r, ok := v.Addr().Interface().(*secret.Ref); ok {
+			r.File = abs(r.File)
+			return
+		}
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				resolveSecrets(v.Field(i), abs)
+			}
+		}
 	}
 }
 
@@ -277,16 +426,26 @@ func (c *Config) StateDir() string {
 // is an error.
 func (c *Config) PolicyFiles() ([]string, error) {
 	var out []string
-	for _, p := range c.Policies {
+	for i, p := range c.Policies {
+		wrong := func(format string, args ...any) error {
+			e := &strict.Error{Message: "policies: " + fmt.Sprintf(format, args...)}
+			if i < len(c.policyLines) {
+				e.Line = c.policyLines[i]
+			}
+			return &Error{c.Path, e}
+		}
 		found, err := filepath.Glob(p)
 		if err != nil {
-			return nil, &Error{c.Path, fmt.Errorf("policies: %q is not a pattern: %w", p, err)}
+			return nil, wrong("%q is not a pattern: %v", p, err)
 		}
 		if len(found) == 0 {
-			return nil, &Error{c.Path, fmt.Errorf("policies: no file matches %s", p)}
+			return nil, wrong("no file matches %s: correct the path, which is relative to the folder of this file", p)
 		}
 		slices.Sort(found)
 		for _, f := range found {
+			if info, err := os.Stat(f); err == nil && info.IsDir() {
+				return nil, wrong("%s is a folder: name the files in it, such as %s", f, filepath.Join(f, "*.cedar"))
+			}
 			if !slices.Contains(out, f) {
 				out = append(out, f)
 			}

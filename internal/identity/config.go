@@ -78,7 +78,7 @@ func (c *Config) check() error {
 	names, urls := map[string]bool{}, map[string]bool{}
 	for i := range c.Issuers {
 		is := &c.Issuers[i]
-		if err := is.check(); err != nil {
+		if err := is.Check(); err != nil {
 			return fmt.Errorf("issuers[%d] (%s): %w", i, is.Name, err)
 		}
 		if names[is.Name] || urls[is.Issuer] {
@@ -89,7 +89,8 @@ func (c *Config) check() error {
 	return nil
 }
 
-func (is *Issuer) check() error {
+// Check says what is wrong with the issuer's configuration; it asks nobody.
+func (is *Issuer) Check() error {
 	if is.Name == "" || strings.ContainsAny(is.Name, ": \t/") {
 		return errors.New("name should be a short word")
 	}

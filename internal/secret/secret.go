@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"gatehouse/internal/config/strict"
 )
 
 // maxSize bounds the file of a secret, in bytes.
@@ -24,25 +26,25 @@ type Ref struct {
 // IsZero says whether no secret was configured.
 func (r Ref) IsZero() bool { return r == Ref{} }
 
-// UnmarshalYAML reads {env: NAME} or {file: PATH}; a literal is an error that says so.
+// UnmarshalYAML reads {env: NAME} or {file: PATH}; a literal is an error that says so, without repeating it.
 func (r *Ref) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind != yaml.MappingNode {
-		return fmt.Errorf("line %d: a secret is not written here: use {env: NAME} or {file: PATH}", n.Line)
+		return strict.Errorf(n, "a secret is not written here: use {env: NAME} or {file: PATH}")
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if k := n.Content[i]; k.Value != "env" && k.Value != "file" {
+			return strict.Errorf(k, "unknown key %q: a secret is {env: NAME} or {file: PATH}", k.Value)
+		}
 	}
 	var v struct {
 		Env  string `yaml:"env"`
 		File string `yaml:"file"`
 	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if k := n.Content[i].Value; k != "env" && k != "file" {
-			return fmt.Errorf("line %d: unknown key %q: a secret is {env: NAME} or {file: PATH}", n.Content[i].Line, k)
-		}
-	}
-	if err := n.Decode(&v); err != nil {
+	if err := strict.Decode(n, &v); err != nil {
 		return err
 	}
 	if (v.Env == "") == (v.File == "") {
-		return fmt.Errorf("line %d: a secret is {env: NAME} or {file: PATH}, one of them", n.Line)
+		return strict.Errorf(n, "a secret is {env: NAME} or {file: PATH}, one of them")
 	}
 	r.Env, r.File = v.Env, v.File
 	return nil
@@ -54,7 +56,7 @@ func (r Ref) Resolve() (string, error) {
 	case r.Env != "":
 		v, ok := os.LookupEnv(r.Env)
 		if !ok || v == "" {
-			return "", fmt.Errorf("the environment variable %s, which should hold a secret, is not set", r.Env)
+			return "", fmt.Errorf("the environment variable %s, which should hold a secret, is not set: set it for the gateway's process", r.Env)
 		}
 		return v, nil
 	case r.File != "":
@@ -68,8 +70,11 @@ func (r Ref) Resolve() (string, error) {
 			return "", fmt.Errorf("read a secret from %s: %w", r.File, err)
 		}
 		v := strings.TrimRight(string(b), "\r\n")
-		if v == "" || len(b) > maxSize {
-			return "", fmt.Errorf("the file %s, which should hold a secret, is empty or too large", r.File)
+		switch {
+		case len(b) > maxSize:
+			return "", fmt.Errorf("the file %s, which should hold a secret, is larger than %d KiB", r.File, maxSize>>10)
+		case v == "":
+			return "", fmt.Errorf("the file %s, which should hold a secret, is empty", r.File)
 		}
 		return v, nil
 	}

@@ -1,8 +1,9 @@
-// Package strict decodes YAML without forgiving: an unknown key, a key given twice, or a key that is not
-// built yet is an error that names it and its line.
+// Package strict decodes YAML without forgiving: an unknown key, a key given twice, a key without a value, or
+// a key that is not built yet is an error that names it and its line.
 package strict
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -42,13 +43,41 @@ func Decode(n *yaml.Node, into any) error {
 	if err := check(n, reflect.TypeOf(into).Elem(), ""); err != nil {
 		return err
 	}
-	if err := n.Decode(into); err != nil {
-		if t, ok := err.(*yaml.TypeError); ok && len(t.Errors) > 0 {
-			return &Error{Message: strings.Join(t.Errors, "; ")}
-		}
-		return &Error{Message: err.Error()}
+	err := n.Decode(into)
+	var placed *Error
+	var types *yaml.TypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &placed):
+		return placed
+	case errors.As(err, &types) && len(types.Errors) > 0:
+		return &Error{Message: strings.Join(types.Errors, "; ")}
 	}
-	return nil
+	return &Error{Message: err.Error()}
+}
+
+// Find is the node at a path of keys (string) and positions (int), or the nearest one above it that is there.
+func Find(n *yaml.Node, path ...any) *yaml.Node {
+	if n.Kind == yaml.DocumentNode && len(n.Content) == 1 {
+		n = n.Content[0]
+	}
+	if len(path) == 0 {
+		return n
+	}
+	switch at := path[0].(type) {
+	case int:
+		if n.Kind == yaml.SequenceNode && at < len(n.Content) {
+			return Find(n.Content[at], path[1:]...)
+		}
+	case string:
+		for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == at {
+				return Find(n.Content[i+1], path[1:]...)
+			}
+		}
+	}
+	return n
 }
 
 var (
@@ -88,15 +117,15 @@ func check(n *yaml.Node, t reflect.Type, path string) error {
 	if n.Kind == yaml.AliasNode || n.Anchor != "" {
 		return Errorf(n, "anchors and aliases are not used here: write the value out")
 	}
+	if n.Tag == "!!null" && path != "" {
+		return Errorf(n, "%s has no value: give it one, or take it out", path)
+	}
 	if t == node || t.Kind() == reflect.Interface || reflect.PointerTo(t).Implements(unmarshaler) {
 		return nil
 	}
 	where := path
 	if where == "" {
 		where = "the file"
-	}
-	if n.Tag == "!!null" {
-		return nil
 	}
 	switch t.Kind() {
 	case reflect.Struct:
@@ -120,6 +149,9 @@ func check(n *yaml.Node, t reflect.Type, path string) error {
 		seen := map[string]bool{}
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			k := n.Content[i].Value
+			if err := checkKey(n.Content[i]); err != nil {
+				return err
+			}
 			if seen[k] {
 				return Errorf(n.Content[i], "key %q is given twice in %s", k, where)
 			}
@@ -132,6 +164,28 @@ func check(n *yaml.Node, t reflect.Type, path string) error {
 		if n.Kind != yaml.ScalarNode {
 			return Errorf(n, "%s should be a single value", where)
 		}
+		return checkScalar(n, t.Kind(), where)
+	}
+	return nil
+}
+
+// checkKey refuses keys that the decoder would read as something other than what they look like.
+func checkKey(n *yaml.Node) error {
+	switch {
+	case n.Kind == yaml.AliasNode || n.Anchor != "":
+		return Errorf(n, "anchors and aliases are not used here: write the value out")
+	case n.Kind != yaml.ScalarNode || n.Tag == "!!null":
+		return Errorf(n, "a key should be a word")
+	}
+	return nil
+}
+
+func checkScalar(n *yaml.Node, kind reflect.Kind, where string) error {
+	switch {
+	case kind == reflect.Bool && n.Tag != "!!bool":
+		return Errorf(n, "%s is %q and should be true or false", where, n.Value)
+	case kind >= reflect.Int && kind <= reflect.Uint64 && n.Tag != "!!int":
+		return Errorf(n, "%s is %q and should be a whole number", where, n.Value)
 	}
 	return nil
 }
@@ -148,6 +202,9 @@ func checkStruct(n *yaml.Node, t reflect.Type, path string) error {
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k := n.Content[i]
+		if err := checkKey(k); err != nil {
+			return err
+		}
 		name := join(path, k.Value)
 		if seen[k.Value] {
 			return Errorf(k, "key %q is given twice", name)
