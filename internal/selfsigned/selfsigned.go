@@ -70,7 +70,7 @@ func Load(dir string, names ...string) (tls.Certificate, error) {
 		return pair, nil
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return tls.Certificate{}, fmt.Errorf("the certificate in %s: %w", dir, err)
+		return tls.Certificate{}, fmt.Errorf("the certificate in %s: %w: remove tls.crt and tls.key there, and new ones are made", dir, err)
 	}
 	cert, key, err := New(names...)
 	if err != nil {
@@ -79,10 +79,27 @@ func Load(dir string, names ...string) (tls.Certificate, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return tls.Certificate{}, err
 	}
-	if err := errors.Join(os.WriteFile(keyFile, key, 0o600), os.WriteFile(certFile, cert, 0o644)); err != nil {
+	if err := replace(keyFile, key, 0o600); err != nil {
+		return tls.Certificate{}, err
+	}
+	if err := replace(certFile, cert, 0o644); err != nil {
 		return tls.Certificate{}, err
 	}
 	return tls.X509KeyPair(cert, key)
+}
+
+// replace writes a file whole or not at all, with the mode whatever an old one had.
+func replace(path string, b []byte, mode fs.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".tls-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // nothing is left of it once it was renamed
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }
 
 func good(pair tls.Certificate, names []string) bool {
