@@ -148,12 +148,13 @@ func (g *gateway) open() *wire {
 }
 
 // wire signs in and waits until the gateway is ready.
-func (g *gateway) wire() *wire {
+func (g *gateway) wire(token ...string) *wire {
 	g.t.Helper()
+	token = append(token, g.token())
 	w := g.open()
 	w.do(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersionNumber, Parameters: map[string]string{"user": "agent", "database": "shop"}})
 	w.expect("AuthenticationCleartextPassword")
-	w.do(&pgproto3.PasswordMessage{Password: g.token()})
+	w.do(&pgproto3.PasswordMessage{Password: token[0]})
 	w.until("ReadyForQuery")
 	return w
 }
