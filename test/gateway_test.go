@@ -191,7 +191,7 @@ connections:
 // run starts the process; it ends with this one, also where that is killed.
 func (g *gateway) run() {
 	g.t.Helper()
-	args := append(append([]string{}, g.o.wrap...), binary, "serve", "--config", g.path("gatehouse.yaml"))
+	args := append(append([]string{}, g.o.wrap...), gatehouse, "serve", "--config", g.path("gatehouse.yaml"))
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = g.log, g.log
 	cmd.Env = append(os.Environ(), "GORACE=halt_on_error=0")
@@ -404,7 +404,7 @@ func (g *gateway) cli(who string, args ...string) result {
 		}
 	}
 	env := append(os.Environ(), "GATEHOUSE_HOME="+g.path("home"), "GATEHOUSE_PROFILE="+who, "GATEHOUSE_CONFIG="+g.path("gatehouse.yaml"))
-	r := g.command(context.Background(), env, "", append([]string{binary}, args...)...)
+	r := g.command(context.Background(), env, "", append([]string{gatehouse}, args...)...)
 	if len(args) == 0 || args[0] != "token" {
 		fmt.Fprint(g.said, r.out, r.err)
 	}

@@ -24,11 +24,11 @@ import (
 
 // What all tests share: the binary, and one server with the shop in it.
 var (
-	binary   string
-	server   *cluster.Cluster
-	password string // of the gateway's role
-	rawForms []string
-	setUp    error
+	gatehouse string
+	server    *cluster.Cluster
+	password  string // of the gateway's role
+	rawForms  []string
+	setUp     error
 )
 
 func TestMain(m *testing.M) { os.Exit(runAll(m)) }
@@ -40,15 +40,15 @@ func runAll(m *testing.M) int {
 			return 1
 		}
 	}
-	if binary = os.Getenv("GATEHOUSE_BIN"); binary == "" {
+	if gatehouse = os.Getenv("GATEHOUSE_BIN"); gatehouse == "" {
 		dir, err := os.MkdirTemp("", "gatehouse-bin-")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		defer os.RemoveAll(dir)
-		binary = filepath.Join(dir, "gatehouse")
-		build := exec.Command("go", "build", "-race", "-o", binary, "../cmd/gatehouse")
+		gatehouse = filepath.Join(dir, "gatehouse")
+		build := exec.Command("go", "build", "-race", "-o", gatehouse, "../cmd/gatehouse")
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "the binary cannot be built: %v\n%s", err, out)
 			return 1
