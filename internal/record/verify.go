@@ -140,6 +140,14 @@ func Verify(ctx context.Context, dir string, ids ...string) (Report, error) {
 		var d *damage
 		switch {
 		case errors.Is(e.err, errTail):
+			rest, torn, err := tail(at)
+			if err != nil {
+				return v.report, err
+			}
+			if !torn && !wholeEntryAt(rest, 0) { // a writer may have completed it since
+				v.report.Problems = append(v.report.Problems, fmt.Sprintf("%s: an entry is damaged, and more follows it; nothing after it was looked at", at))
+				continue
+			}
 			v.report.Notes = append(v.report.Notes, e.err.Error()+": it is being written, or a crash tore it (the next start moves it aside)")
 		case errors.As(e.err, &d):
 			v.report.Problems = append(v.report.Problems, d.Error()+"; nothing after it was looked at")
@@ -249,27 +257,39 @@ func (j *Journal) interrupt(v *verifier) error {
 	return j.sync(target)
 }
 
-// setAside copies a torn tail to a file of its own and cuts it off. If a whole entry follows the damage it
-// is not a tear, and nothing is touched.
+// tail reads what stands from a place to the end of its segment. It is torn if it can be one entry that was
+// not written to its end: no whole entry is in it, and it is not longer than an entry can be.
+func tail(at place) (b []byte, torn bool, err error) {
+	f, err := os.Open(at.segment.path)
+	if err != nil {
+		return nil, false, err
+	}
+	defer f.Close()
+	if _, err := f.Seek(at.offset, io.SeekStart); err != nil {
+		return nil, false, err
+	}
+	b, err = io.ReadAll(io.LimitReader(f, maxEntry+frameSize+1))
+	return b, err == nil && len(b) <= maxEntry+frameSize && !wholeEntryIn(b), err
+}
+
+// setAside copies a torn tail to a file of its own and cuts it off. Where the damage is not a tear nothing is
+// touched.
 func (j *Journal) setAside(at place) error {
+	tail, torn, err := tail(at)
+	if err != nil {
+		return err
+	}
+	if !torn {
+		return fmt.Errorf("the journal is damaged (%s, and more follows): move the folder away to keep it as evidence, and start with an empty one", at)
+	}
+	if len(tail) == 0 {
+		return nil
+	}
 	f, err := os.OpenFile(at.segment.path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if _, err := f.Seek(at.offset, io.SeekStart); err != nil {
-		return err
-	}
-	tail, err := io.ReadAll(io.LimitReader(f, maxEntry+frameSize+1))
-	if err != nil {
-		return err
-	}
-	if wholeEntryIn(tail) {
-		return fmt.Errorf("the journal is damaged (%s, and whole entries follow): move the folder away to keep it as evidence, and start with an empty one", at)
-	}
-	if len(tail) == 0 {
-		return nil
-	}
 	aside := fmt.Sprintf("%s.torn-%d", at.segment.path, at.offset)
 	if err := os.WriteFile(aside, tail, 0o600); err != nil {
 		return err
@@ -284,13 +304,20 @@ func (j *Journal) setAside(at place) error {
 // wholeEntryIn says whether anything after the first byte is a frame with a good checksum.
 func wholeEntryIn(b []byte) bool {
 	for i := 1; i+frameSize+minEntry <= len(b); i++ {
-		n := int64(binary.BigEndian.Uint32(b[i:]))
-		if n < minEntry || n > int64(len(b)-i-frameSize) || bytes.Equal(b[i:i+frameSize], make([]byte, frameSize)) {
-			continue
-		}
-		if crc32.Checksum(b[i+frameSize:i+frameSize+int(n)], castagnoli) == binary.BigEndian.Uint32(b[i+4:]) {
+		if wholeEntryAt(b, i) {
 			return true
 		}
 	}
 	return false
+}
+
+func wholeEntryAt(b []byte, i int) bool {
+	if i+frameSize+minEntry > len(b) {
+		return false
+	}
+	n := int64(binary.BigEndian.Uint32(b[i:]))
+	if n < minEntry || n > int64(len(b)-i-frameSize) || bytes.Equal(b[i:i+frameSize], make([]byte, frameSize)) {
+		return false
+	}
+	return crc32.Checksum(b[i+frameSize:i+frameSize+int(n)], castagnoli) == binary.BigEndian.Uint32(b[i+4:])
 }
