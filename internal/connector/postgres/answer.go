@@ -240,6 +240,9 @@ func (s *session) expect(it *item, types ...byte) ([]byte, error) {
 		return nil, s.breach(fmt.Sprintf("a message of type %q", typ))
 	}
 	s.forward(typ, body)
+	if body == nil { // it is empty, which is no error
+		body = []byte{}
+	}
 	return body, nil
 }
 
