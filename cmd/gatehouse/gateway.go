@@ -22,6 +22,7 @@ import (
 	"gatehouse/internal/identity"
 	"gatehouse/internal/policy"
 	"gatehouse/internal/record"
+	"gatehouse/internal/record/faultfs"
 	"gatehouse/internal/selfsigned"
 	"gatehouse/internal/store"
 )
@@ -44,7 +45,12 @@ type service struct {
 }
 
 // open makes a gateway. On an error everything that was opened is closed.
-func open(ctx context.Context, c *config.Config, log *slog.Logger) (_ *gateway, err error) {
+func open(ctx context.Context, c *config.Config, log *slog.Logger) (*gateway, error) {
+	return openOn(ctx, c, log, faultfs.OS{})
+}
+
+// openOn is open with the file system that recordings are kept on.
+func openOn(ctx context.Context, c *config.Config, log *slog.Logger, disk faultfs.FS) (_ *gateway, err error) {
 	g := &gateway{config: c, log: log}
 	defer func() {
 		if err != nil {
@@ -62,7 +68,7 @@ func open(ctx context.Context, c *config.Config, log *slog.Logger) (_ *gateway, 
 	if err != nil {
 		return nil, err
 	}
-	if g.journal, err = record.Open(record.Options{Dir: c.RecordingsDir(), Log: log}); err != nil {
+	if g.journal, err = record.Open(record.Options{Dir: c.RecordingsDir(), FS: disk, Log: log}); err != nil {
 		return nil, err
 	}
 	if g.store, err = store.Open(ctx, c.Store); err != nil {
