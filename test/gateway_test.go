@@ -194,7 +194,6 @@ func (g *gateway) run() {
 	args := append(append([]string{}, g.o.wrap...), gatehouse, "serve", "--config", g.path("gatehouse.yaml"))
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = g.log, g.log
-	cmd.Env = append(os.Environ(), "GORACE=halt_on_error=0")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	exited, started := make(chan struct{}), make(chan error)
 	go func() {
