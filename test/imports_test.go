@@ -42,6 +42,7 @@ var columns = []column{
 var beside = map[string][]string{
 	"internal/approval": {"internal/store"},
 	"internal/api":      {"internal/approval"},
+	"internal/secret":   {"internal/config/strict"}, // where a secret is named is said in YAML
 }
 
 // never are imports that a room must not have, ours or others', with everything below them.

@@ -91,9 +91,6 @@ func (s *session) take(items []item) {
 			s.lose()
 			s.loseItem(&items[i])
 		}
-		if items[i].kind == answerBarrier { // the judge may look at everything here from now on
-			close(items[i].done)
-		}
 	}
 	if s.broken == nil && len(s.queue) == 0 {
 		if s.broken = s.settle(); s.broken != nil {
@@ -102,6 +99,11 @@ func (s *session) take(items []item) {
 	}
 	if s.broken != nil {
 		s.endBroken()
+	}
+	for i := range items {
+		if items[i].kind == answerBarrier { // the judge may look at everything here from now on
+			close(items[i].done)
+		}
 	}
 }
 
