@@ -308,7 +308,7 @@ func TestVoided(t *testing.T) {
 	admin(t, "INSERT INTO "+name+" VALUES (1, 0)")
 	conn := g.asking()
 	for what, change := range map[string]func(){
-		"a column was added": func() { admin(t, "ALTER TABLE "+name+" ADD COLUMN more int DEFAULT 1") },
+		"a column was added": func() { admin(t, "ALTER TABLE "+name+" ADD COLUMN extra int DEFAULT 1") },
 		"the table was remade": func() {
 			admin(t, "DROP TABLE "+name+"; CREATE TABLE "+name+" (id int PRIMARY KEY, n int, more int); GRANT ALL ON "+name+" TO gatehouse; INSERT INTO "+name+" VALUES (1, 0, 0)")
 		},

@@ -2,6 +2,7 @@ package test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -46,12 +47,11 @@ func newWiretap(t testing.TB) *wiretap {
 // url is the database's, by this road, with the certificate checked all the same.
 func (w *wiretap) url() string {
 	_, port, _ := net.SplitHostPort(w.Addr().String())
-	_, straight, _ := net.SplitHostPort(strings.Split(strings.SplitN(server.URL(shop.Role, "", "shop"), "@", 2)[1], "/")[0])
-	return strings.Replace(server.URL(shop.Role, "", "shop"), ":"+straight+"/", ":"+port+"/", 1)
+	return strings.Replace(server.URL(shop.Role, "", "shop"), fmt.Sprintf(":%d/", server.Port), ":"+port+"/", 1)
 }
 
 func (w *wiretap) carry(c net.Conn) {
-	up, err := net.Dial("tcp", strings.Split(strings.SplitN(server.URL(shop.Role, "", "shop"), "@", 2)[1], "/")[0])
+	up, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", server.Port))
 	if err != nil {
 		c.Close()
 		return

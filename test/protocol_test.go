@@ -1,7 +1,10 @@
 package test
 
 import (
+	"bytes"
 	"context"
+	"crypto/md5"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"gatehouse/internal/record"
 )
 
 // TestPreparedStatements are used again and again, with parameters and results in both formats.
@@ -232,4 +237,53 @@ func TestCancel(t *testing.T) {
 	if err := conn.Ping(context.Background()); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestLargeResult: what is not masked arrives as the database has it, whole and in order, also by psql.
+func TestLargeResult(t *testing.T) {
+	t.Parallel()
+	g := start(t, options{})
+	const sql = "SELECT id, customer_id, product_id, quantity, total::text, status, created_at::text FROM orders ORDER BY id"
+	want := truth[string](t, "SELECT md5(string_agg(concat_ws(',', id, customer_id, product_id, quantity, total::text, status), ';' ORDER BY id)) FROM orders WHERE id <= 100000")
+	conn := g.dial(nil)
+	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeCacheStatement} {
+		rows, err := conn.Query(within(t), "SELECT id::text, customer_id::text, product_id::text, quantity::text, total::text, status FROM orders WHERE id <= 100000 ORDER BY orders.id", mode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum, n := md5.New(), 0
+		for rows.Next() {
+			if n > 0 {
+				sum.Write([]byte(";"))
+			}
+			n++
+			sum.Write(bytes.Join(rows.RawValues(), []byte(",")))
+		}
+		if got := hex.EncodeToString(sum.Sum(nil)); rows.Err() != nil || n != 100000 || got != want {
+			t.Errorf("in mode %s: %d rows, %v, %s, want %s", mode, n, rows.Err(), got, want)
+		}
+	}
+	if r := g.psql(sql+";\n", "-At"); r.err != "" || strings.Count(r.out, "\n") < 100000 {
+		t.Errorf("psql: %d lines, %s", strings.Count(r.out, "\n"), r.err)
+	}
+}
+
+// TestClientLeaves: what runs for a client that has gone is stopped, and its outcome is unknown.
+func TestClientLeaves(t *testing.T) {
+	t.Parallel()
+	g := start(t, options{})
+	name := table(t, "n int")
+	admin(t, "INSERT INTO "+name+" SELECT generate_series(1, 5000)")
+	running := func() bool {
+		return truth[int](t, "SELECT count(*)::int FROM pg_stat_activity WHERE state = 'active' AND usename = 'gatehouse' AND query LIKE '%"+name+"%'") > 0
+	}
+	w := g.wire()
+	w.do(&pgproto3.Query{String: fmt.Sprintf("SELECT count(*) FROM %s a, %s b, %s c", name, name, name)})
+	eventually(t, "the statement runs", running)
+	w.Conn.Close()
+	eventually(t, "the statement is stopped", func() bool { return !running() })
+	eventually(t, "the session is closed", func() bool {
+		list, err := record.List(context.Background(), g.recordings(), record.Filter{})
+		return err == nil && len(list) == 1 && list[0].State == "closed" && list[0].Requests == 1
+	})
 }
