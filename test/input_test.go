@@ -105,7 +105,8 @@ func TestMalformedMessages(t *testing.T) {
 	for _, sql := range []string{
 		"SELECT " + strings.Repeat("(", 20000) + "1" + strings.Repeat(")", 20000),
 		"SELECT " + strings.Repeat("- ", 50000) + "1",
-		"SELECT " + strings.Repeat("1+", 20000) + "1",
+		"SELECT " + strings.Repeat("1+", 50000) + "1",
+		"SELECT 1" + strings.Repeat(" UNION SELECT 1", 50000),
 		strings.Repeat("SELECT 1;", 20000),
 		"SELECT '" + strings.Repeat("x", 3<<20) + "' FRM",
 	} {
