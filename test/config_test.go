@@ -90,7 +90,7 @@ func TestBadPolicies(t *testing.T) {
 	g.ok("", []string{"is valid: 1 connections, policies "}, "config", "validate")
 	g.ok("", []string{"valid: policies "}, "policy", "check", g.path("policies/test.cedar"))
 	g.write("policies/folder.cedar/x", "")
-	g.refuses("", []string{"read a policy", "folder.cedar"}, "config", "validate")
+	g.refuses("", []string{"folder.cedar is a folder", "name the files in it"}, "config", "validate")
 	os.RemoveAll(g.path("policies/folder.cedar"))
 }
 

@@ -125,7 +125,7 @@ func (s *server) accept(ctx context.Context, conn net.Conn) {
 			return
 		}
 		if session != nil {
-			session.run(ctx)
+			session.run(context.WithoutCancel(ctx)) // the shutdown ends it, with a reason
 		}
 	}()
 }

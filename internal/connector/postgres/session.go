@@ -55,7 +55,8 @@ type session struct {
 	mu       sync.Mutex
 	waiting  context.CancelFunc // withdraws the hold that the session waits for; nil: it waits for none
 	killed   *killing
-	reported map[string]string // settings that the database reported
+	stop     context.CancelFunc // ends what is under way for the session; set before anybody can kill it
+	reported map[string]string  // settings that the database reported
 }
 
 // killing is why a session was ended from outside.
@@ -103,6 +104,7 @@ func newSession(s *server, t *target, c *client, catalog *guard.Catalog) *sessio
 // run serves the client until it leaves, its token ends, or it is ended from outside.
 func (s *session) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
+	s.stop = cancel
 	s.server.add(s)
 	expiry := time.AfterFunc(time.Until(s.gate.Expires())+gate.Grace, func() {
 		s.kill("expired", &gate.Refusal{
@@ -175,6 +177,7 @@ func (s *session) kill(reason string, r *gate.Refusal) {
 	waiting, up := s.waiting, s.up
 	s.mu.Unlock()
 	s.gate.End(r)
+	s.stop()
 	if up != nil {
 		up.conn.SetReadDeadline(time.Now().Add(time.Second)) // whoever reads it ends
 	}
