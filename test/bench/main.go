@@ -213,14 +213,10 @@ func (d *disk) sync() (time.Duration, error) {
 
 // cpuOf is the processor time that a process has used.
 func cpuOf(pid int) time.Duration {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
-	if err != nil {
-		return 0
-	}
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	var sum time.Duration
 	for _, t := range tasks {
-		if b, err = os.ReadFile(t); err == nil {
+		if b, err := os.ReadFile(t); err == nil {
 			var ns int64
 			fmt.Sscan(string(b), &ns)
 			sum += time.Duration(ns)
