@@ -179,6 +179,9 @@ func (s *session) position() string {
 func (s *session) send(entries []*gate.Entry, frames []byte, items []item) error {
 	for _, e := range entries {
 		if err := e.Ready(); err != nil {
+			for _, e := range entries {
+				err = errors.Join(err, closeEntry(e, gate.Outcome{Status: "refused", Summary: "not forwarded: the session ended before it was sent"}))
+			}
 			return err
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	guard "gatehouse/internal/sqlguard/postgres"
 )
 
-// sqlStates are the states that refusals are sent with (DESIGN §9; PostgreSQL appendix A).
+// sqlStates are the states that refusals are sent with (PostgreSQL documentation, appendix A).
 var sqlStates = map[gate.Code]string{
 	gate.PolicyDenied:     "42501",
 	gate.ApprovalRequired: "42501",

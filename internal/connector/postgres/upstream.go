@@ -16,7 +16,7 @@ import (
 
 const dialTime = 10 * time.Second
 
-// pinned are the settings of every upstream session (DESIGN §6.2): they decide what a text means, so the
+// pinned are the settings of every upstream session: they decide what a text means, so the
 // client cannot choose them.
 var pinned = map[string]string{
 	"search_path":                 "pg_catalog, pg_temp",

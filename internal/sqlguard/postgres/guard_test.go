@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
-	"golang.org/x/tools/txtar"
+	"github.com/rogpeppe/go-internal/txtar"
 
 	"gatehouse/internal/policy"
 )
