@@ -31,6 +31,9 @@ type message struct {
 // judge reads what the client sends until it leaves. Its error says why the session must end.
 func (s *session) judge(ctx context.Context) error {
 	for {
+		if s.in.r.Buffered() == 0 && s.up != nil && s.outstanding.Load() == 0 {
+			s.socket.readable(lull) // a busy client's next message is here before the scheduler would be
+		}
 		typ, body, err := s.in.next(maxMessage)
 		if err != nil {
 			return err
@@ -213,6 +216,8 @@ const (
 	// patience is how long the judge itself waits for the first byte of an answer. A client that leaves
 	// while a statement runs longer is seen to.
 	patience = 5 * time.Millisecond
+	// lull is how long the judge waits by itself for a client's next message.
+	lull = time.Millisecond
 )
 
 // exchange sends a small batch while nothing is outstanding, and answers it at once where the database does:
@@ -221,7 +226,7 @@ func (s *session) exchange(frames []byte, items []item) error {
 	if err := s.write(frames); err != nil {
 		return errors.Join(err, s.push(items))
 	}
-	if s.up.in.r.Buffered() == 0 && !s.up.readable(patience) { // it takes longer
+	if s.up.in.r.Buffered() == 0 && !s.up.socket.readable(patience) { // it takes longer
 		return s.push(items)
 	}
 	return s.takeNow(items)

@@ -25,6 +25,7 @@ type session struct {
 	gate   *gate.Session
 	conn   net.Conn
 	in     *wireReader
+	socket socket // of conn
 	pid    uint32
 
 	settings map[string]string // what the client set when it connected
@@ -90,6 +91,7 @@ func newSession(s *server, t *target, c *client, catalog *guard.Catalog) *sessio
 		target:     t,
 		conn:       c.conn,
 		in:         c.in,
+		socket:     socket{rawOf(c.conn), &t.polls},
 		settings:   c.settings,
 		statements: map[string]*prepared{},
 		portals:    map[string]*portal{},

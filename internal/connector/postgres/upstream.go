@@ -36,8 +36,7 @@ var pinned = map[string]string{
 type upstream struct {
 	conn   net.Conn
 	in     *wireReader
-	raw    syscall.RawConn
-	polls  *atomic.Int64
+	socket socket
 	config *pgconn.HijackedConn
 }
 
@@ -65,26 +64,35 @@ func (t *target) dial(ctx context.Context, settings map[string]string) (*upstrea
 		h.Conn.Close()
 		return nil, nil, err
 	}
-	return &upstream{conn: h.Conn, in: newWireReader(h.Conn), raw: rawOf(h.Conn), polls: &t.polls, config: h}, h.ParameterStatuses, nil
+	return &upstream{conn: h.Conn, in: newWireReader(h.Conn), socket: socket{rawOf(h.Conn), &t.polls}, config: h}, h.ParameterStatuses, nil
 }
 
-// readable waits until the database has sent something, or closed: false where nothing came in time. It
-// takes a thread for as long; at most maxPolls do so at a time.
-func (u *upstream) readable(patience time.Duration) bool {
-	defer u.polls.Add(-1)
-	if u.polls.Add(1) > maxPolls || u.raw == nil {
+// socket is a connection's socket, for waiting on it without the scheduler. The zero value never waits.
+type socket struct {
+	raw   syscall.RawConn
+	polls *atomic.Int64 // how many wait now
+}
+
+// maxPolls bounds the threads that wait for the sockets of one connection's sessions.
+const maxPolls = 16
+
+// readable waits until there is something to read, or the peer has closed: false where nothing came in time.
+// It takes a thread for as long; at most maxPolls do so at a time, others do not wait.
+func (s socket) readable(patience time.Duration) bool {
+	if s.raw == nil {
+		return false
+	}
+	defer s.polls.Add(-1)
+	if s.polls.Add(1) > maxPolls {
 		return false
 	}
 	n := 0
-	err := u.raw.Control(func(fd uintptr) {
+	err := s.raw.Control(func(fd uintptr) {
 		list := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		n, _ = unix.Poll(list, int(patience.Milliseconds()))
 	})
 	return err == nil && n > 0
 }
-
-// maxPolls bounds the threads that wait for the answers of one connection's sessions.
-const maxPolls = 16
 
 // rawOf is the socket under a connection; nil where there is none.
 func rawOf(c net.Conn) syscall.RawConn {
