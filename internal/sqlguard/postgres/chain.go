@@ -9,8 +9,9 @@ const maxChain = 8000
 // the chain is long, and the parser walks it on a stack that cannot grow: without this bound a statement of
 // 100 kB ends the process. It overestimates, and allocates little.
 //
-// Commas, AND and OR end a chain, since what they join is a list in the tree; what brackets and CASE … END
-// enclose counts as a part of the chain around it. JOIN and set operations go on over commas, AND and OR.
+// Only a comma ends a chain: what it joins is a list in the tree. What brackets enclose counts as a part of
+// the chain around it, and the tokens of joins and set operations, which go on over commas, count for the whole
+// level. (AND and OR make lists too, but the AND of BETWEEN does not, and CASE nests without brackets.)
 func chained(text string) bool {
 	if len(text) <= maxChain {
 		return false
@@ -28,7 +29,7 @@ func chained(text string) bool {
 
 // run is what stands at one level of brackets.
 type run struct {
-	bracket byte // '(', '[', or 'c' for CASE
+	bracket byte // '(' or '['
 	tokens  int  // of the chain that is going on
 	joins   int  // tokens for joins and set operations, of the whole level
 	most    int  // of the chains that ended
@@ -119,24 +120,16 @@ func (c *chains) word(s string) int {
 	n := span(s, func(b byte) bool { return letter(b) || b >= '0' && b <= '9' || b == '$' })
 	if n == 1 && len(s) > 1 && s[1] == '\'' && (s[0] == 'e' || s[0] == 'E') {
 		c.add(1)
-		return 1 + quotedLength(s[1:], '\'', true)
+		return 1 + escaped(s[1:])
 	}
 	if n > len("intersect") {
 		c.add(1)
 		return n
 	}
 	switch strings.ToLower(s[:n]) {
-	case "and", "or":
-		c.end()
 	case "join", "union", "intersect", "except":
 		c.top().joins += 4
 		c.total += 4
-	case "case":
-		c.push('c')
-	case "end":
-		if c.top().bracket == 'c' {
-			c.pop('c')
-		}
 	default:
 		c.add(1)
 	}
@@ -177,6 +170,28 @@ func quotedLength(s string, quote byte, escapes bool) int {
 		}
 	}
 	return len(s)
+}
+
+// escaped is the length of a string with escapes, and of those that continue it: strings on later lines with
+// nothing but white space and line comments between have escapes too.
+func escaped(s string) int {
+	end := quotedLength(s, '\'', true)
+	next, line := end, false
+	for next < len(s) {
+		switch {
+		case strings.HasPrefix(s[next:], "--"):
+			next += upTo(s[next:], strings.IndexAny(s[next:], "\n\r"), 0)
+		case s[next] == ' ' || s[next] >= '\t' && s[next] <= '\r':
+			line = line || s[next] == '\n' || s[next] == '\r'
+			next++
+		case s[next] == '\'' && line:
+			end = next + quotedLength(s[next:], '\'', true)
+			next, line = end, false
+		default:
+			return end
+		}
+	}
+	return end
 }
 
 // comment is the length of a block comment; they nest.

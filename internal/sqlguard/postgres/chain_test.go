@@ -31,6 +31,11 @@ func TestChains(t *testing.T) {
 		"function":       "SELECT 1" + strings.Repeat("+abs(1)", many),
 		"array":          "SELECT ARRAY[1,2]" + strings.Repeat("||ARRAY[1,2]", many),
 		"parameter":      "SELECT 1" + strings.Repeat("+$1", many),
+		"between":        "SELECT id" + strings.Repeat(" BETWEEN 1 AND 2 IS NULL", many),
+		"label end":      "SELECT 1" + strings.Repeat("+CASE WHEN a.end AND b THEN 1 END", many),
+		"continued":      "SELECT E'a'\n'\\'' || 1" + strings.Repeat("+1", many),
+		"continued 2":    "SELECT E'a' -- x\n  '\\'' || 1" + strings.Repeat("+1", many),
+		"labels":         "SELECT 1 as case" + strings.Repeat(" UNION SELECT 1 as end, 1 as case", many),
 		"collate":        "SELECT ''" + strings.Repeat(` COLLATE "C"`, many),
 	} {
 		_, err := g.Analyze(shop(), text)
@@ -42,7 +47,7 @@ func TestChains(t *testing.T) {
 	for name, text := range map[string]string{
 		"in":      "SELECT name FROM customers WHERE id IN (1" + strings.Repeat(", 1", 50000) + ")",
 		"values":  "SELECT column1 FROM (VALUES (1, 'a')" + strings.Repeat(", (1, 'a')", 20000) + ") v",
-		"or":      "SELECT name FROM customers WHERE id = 1" + strings.Repeat(" OR id = 1 AND name = 'x'", 5000),
+		"or":      "SELECT name FROM customers WHERE id = 1" + strings.Repeat(" OR id = 1", 1500),
 		"literal": "SELECT '" + strings.Repeat("a+", 50000) + "'",
 		"targets": "SELECT 1" + strings.Repeat(", 1 + 1", 1500),
 	} {
