@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"gatehouse/internal/gate"
@@ -52,6 +53,8 @@ type answering struct {
 	pending       atomic.Int64 // batches that have not been answered
 	redacting     atomic.Bool  // the session is, or was, under a mask
 	broken        error        // why it ended; read after dead is closed
+	inline        bool         // the judge answers: nobody reads the client meanwhile
+	unwatch       func()       // ends the watch over the client, where one was set up
 
 	out      []byte    // for the client, not yet written
 	current  *result   // of the request whose rows are coming
@@ -185,6 +188,9 @@ func (s *session) next() (byte, []byte, error) {
 			if err := s.settle(); err != nil {
 				return 0, nil, err
 			}
+		}
+		if s.inline && s.unwatch == nil && s.up.mayBlock() {
+			s.unwatch = s.watch(s.abandoned)
 		}
 		typ, body, err := s.up.in.next(maxMessage)
 		if err != nil {
@@ -352,7 +358,9 @@ func (s *session) answerQuery(it *item) error {
 		case 'D':
 			s.row(body)
 		case 'C':
-			s.complete(body)
+			if err := s.complete(body); err != nil {
+				return err
+			}
 			s.forward(typ, body)
 		case 'I':
 			s.forward(typ, body)
@@ -396,7 +404,9 @@ func (s *session) answerExecute(it *item) error {
 			s.row(body)
 			continue
 		case 'C':
-			s.complete(body)
+			if err := s.complete(body); err != nil {
+				return err
+			}
 			s.forward(typ, body)
 		case 'I':
 			s.forward(typ, body)
@@ -558,10 +568,40 @@ func (s *session) gatherRows() {
 	}
 }
 
-func (s *session) complete(body []byte) {
+// complete notes how a statement ended. A command that the plan does not have is a breach.
+func (s *session) complete(body []byte) error {
 	s.gatherRows()
 	f := fields{b: body}
-	s.current.outcome.Summary = f.string()
+	tag := f.string()
+	if err := f.end("CommandComplete"); err != nil {
+		return s.breach("a malformed CommandComplete")
+	}
+	s.current.outcome.Summary = tag
+	if p := s.current.plan; p == nil || !slices.ContainsFunc(p.Statements, func(st guard.Statement) bool { return fits(tag, st.Verb) }) {
+		return s.breach("another command than was asked for: " + tag)
+	}
+	return nil
+}
+
+// fits says whether a statement of the verb ends with the command tag.
+func fits(tag string, verb guard.Verb) bool {
+	var words []string
+	switch verb {
+	case guard.Begin:
+		words = []string{"BEGIN", "START TRANSACTION"}
+	case guard.Commit:
+		words = []string{"COMMIT", "ROLLBACK"} // of a transaction that has failed
+	case guard.RollbackTo:
+		words = []string{"ROLLBACK"}
+	case guard.Set:
+		words = []string{"SET", "RESET"}
+	case guard.DDL:
+		words = []string{"CREATE", "ALTER", "DROP", "TRUNCATE"}
+	default:
+		words = []string{string(verb)}
+	}
+	first, _, _ := strings.Cut(tag, " ")
+	return slices.ContainsFunc(words, func(w string) bool { return w == tag || w == first })
 }
 
 // settle records what has come back and writes it to the client, in this order.

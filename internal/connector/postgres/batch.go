@@ -52,11 +52,13 @@ func (s *session) finish(ctx context.Context, end byte) error {
 		s.discarding = false
 		return s.ready()
 	}
-	if s.unsynced {
+	// Which statements and portals there are depends on answers: what the database skipped after an error
+	// it has not parsed, bound or closed. So nothing is judged before they are known.
+	if len(batch) > 0 && (s.unsynced || s.outstanding.Load() > 0) {
 		if err := s.drain(); err != nil {
 			return err
 		}
-		if s.skipping {
+		if s.unsynced && s.skipping {
 			batch = nil // the database ignores everything until a Sync
 		}
 	}

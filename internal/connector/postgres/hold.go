@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"context"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -31,7 +30,7 @@ func (s *session) hold(t gate.Ticket) (over func()) {
 }
 
 // watch calls gone when the client leaves; stop ends the watch and leaves the reader as it was.
-func (s *session) watch(gone context.CancelFunc) (stop func()) {
+func (s *session) watch(gone func()) (stop func()) {
 	watched := make(chan struct{})
 	var over atomic.Bool
 	go func() {

@@ -229,7 +229,23 @@ func (s *session) exchange(frames []byte, items []item) error {
 	if s.up.in.r.Buffered() == 0 && !s.up.socket.readable(patience) { // it takes longer
 		return s.push(items)
 	}
-	return s.takeNow(items)
+	s.inline = true
+	err := s.takeNow(items)
+	s.inline = false
+	if s.unwatch != nil {
+		s.unwatch()
+		s.unwatch = nil
+	}
+	return err
+}
+
+// abandoned stops what runs for a client that has left.
+func (s *session) abandoned() {
+	ctx, cancel := context.WithTimeout(context.Background(), dialTime)
+	defer cancel()
+	if err := s.up.cancel(ctx); err != nil {
+		s.target.log.Warn("a statement could not be cancelled", "session", s.gate.ID(), "error", err)
+	}
 }
 
 // takeNow answers without the answering goroutine: nothing is outstanding.

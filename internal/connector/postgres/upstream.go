@@ -67,6 +67,13 @@ func (t *target) dial(ctx context.Context, settings map[string]string) (*upstrea
 	return &upstream{conn: h.Conn, in: newWireReader(h.Conn), socket: socket{rawOf(h.Conn), &t.polls}, config: h}, h.ParameterStatuses, nil
 }
 
+// mayBlock says whether reading the next message can take long: a part of it is missing, or nothing of it comes
+// at once.
+func (u *upstream) mayBlock() bool {
+	begun, whole := u.in.ahead()
+	return !whole && (begun || !u.socket.readable(patience))
+}
+
 // socket is a connection's socket, for waiting on it without the scheduler. The zero value never waits.
 type socket struct {
 	raw   syscall.RawConn

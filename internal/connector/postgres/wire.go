@@ -33,6 +33,16 @@ func newWireReader(r io.Reader) *wireReader {
 	return &wireReader{r: bufio.NewReaderSize(r, 32<<10)}
 }
 
+// ahead says whether the next message has been read from the connection in part, and as a whole.
+func (w *wireReader) ahead() (begun, whole bool) {
+	have := w.r.Buffered()
+	if have < 5 {
+		return have > 0, false
+	}
+	head, err := w.r.Peek(5)
+	return true, err == nil && int64(binary.BigEndian.Uint32(head[1:5]))+1 <= int64(have)
+}
+
 // next reads one message. The body is valid until the next call. A length beyond limit, or below its own
 // size, is an *errMessage before anything is allocated.
 func (w *wireReader) next(limit int) (typ byte, body []byte, err error) {
