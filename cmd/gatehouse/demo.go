@@ -18,7 +18,7 @@ type demoCommand struct {
 }
 
 func (demoCommand) Help() string {
-	return `Needs PostgreSQL's server and client programs on this machine, and nothing else; it touches no database but its own. Stays up until Ctrl-C.
+	return `Needs PostgreSQL's server and client programs on this machine, and nothing else; it touches no database but its own. Stays up until Ctrl-C. SIGHUP reads its policies again.
 
 Examples:
   gatehouse demo
@@ -27,11 +27,14 @@ Examples:
 
 func (c demoCommand) Run(ctx context.Context, s streams) error {
 	tourOnly := c.Tour || !isatty.IsTerminal(s.in.Fd())
-	return demo.Run(ctx, demo.Options{Dir: c.Data, TourOnly: tourOnly, Out: s.out, Serve: serveDemo})
+	return demo.Run(ctx, demo.Options{Dir: c.Data, TourOnly: tourOnly, Out: s.out, Serve: func(ctx context.Context, path string, ready func()) error { return serveDemo(ctx, s.in, path, ready) }})
 }
 
 // serveDemo is the gateway itself, with its log in a file beside the configuration.
-func serveDemo(ctx context.Context, path string, ready func()) error {
+func serveDemo(ctx context.Context, in *os.File, path string, ready func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	terminal := isatty.IsTerminal(in.Fd())
 	f, err := os.OpenFile(filepath.Join(filepath.Dir(path), "gatehouse.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -45,6 +48,13 @@ func serveDemo(ctx context.Context, path string, ready func()) error {
 	if err != nil {
 		return err
 	}
+	defer onHangup(func() {
+		if terminal && !isatty.IsTerminal(in.Fd()) { // it was closed
+			cancel()
+			return
+		}
+		g.reload()
+	})()
 	ready()
 	return g.serve(ctx)
 }

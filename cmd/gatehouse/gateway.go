@@ -131,6 +131,15 @@ func (g *gateway) loadPolicies() error {
 	return nil
 }
 
+// reload reads the policies again, and says in the log whether they are in force.
+func (g *gateway) reload() {
+	if err := g.loadPolicies(); err != nil {
+		g.log.Error("the policies were not read again; those from before stay in force", "error", err)
+		return
+	}
+	g.log.Info("the policies were read again", "version", g.policies.Load().Version())
+}
+
 func compilePolicies(c *config.Config) (*policy.Set, error) {
 	files, err := c.PolicyFiles()
 	if err != nil {

@@ -49,24 +49,25 @@ func (c serveCommand) Run(ctx context.Context, s streams) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400) // the heap is small: collecting it less often costs little memory
 	}
-	hangup := make(chan os.Signal, 1)
+	defer onHangup(g.reload)()
+	return g.serve(ctx)
+}
+
+// onHangup calls do at every SIGHUP, until stop is called.
+func onHangup(do func()) (stop func()) {
+	hangup, done := make(chan os.Signal, 1), make(chan struct{})
 	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
 	go func() {
 		for {
 			select {
 			case <-hangup:
-				if err := g.loadPolicies(); err != nil {
-					log.Error("the policies were not read again; those from before stay in force", "error", err)
-					continue
-				}
-				log.Info("the policies were read again", "version", g.policies.Load().Version())
-			case <-ctx.Done():
+				do()
+			case <-done:
 				return
 			}
 		}
 	}()
-	return g.serve(ctx)
+	return func() { signal.Stop(hangup); close(done) }
 }
 
 type configCommands struct {

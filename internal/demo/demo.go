@@ -5,6 +5,7 @@
 package demo
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -194,11 +195,8 @@ func (d *demo) config(c *cluster.Cluster, password string) error {
 	if err := os.MkdirAll(d.path("policies"), 0o700); err != nil {
 		return err
 	}
-	policies := d.path("policies/starter.cedar")
-	if _, err := os.Stat(policies); errors.Is(err, os.ErrNotExist) {
-		if err := os.WriteFile(policies, deploy.Starter, 0o600); err != nil {
-			return err
-		}
+	if err := d.policies(); err != nil {
+		return err
 	}
 	text := fmt.Sprintf(`# The demo's configuration; it is written anew at each start.
 listen: {https: "127.0.0.1:%d", postgres: "127.0.0.1:%d"}
@@ -230,6 +228,17 @@ connections:
 		os.WriteFile(d.path("agent.secret"), []byte(d.issuer.Secret(agent)+"\n"), 0o600),
 		os.WriteFile(d.path("gatehouse.yaml"), []byte(text), 0o600),
 	)
+}
+
+// policies writes the starter set, unless somebody has changed the one that was written before.
+func (d *demo) policies() error {
+	file, copied := d.path("policies/starter.cedar"), d.path("starter.written")
+	now, err1 := os.ReadFile(file)
+	before, err2 := os.ReadFile(copied)
+	if !errors.Is(err1, os.ErrNotExist) && (err1 != nil || err2 != nil || !bytes.Equal(now, before)) {
+		return err1
+	}
+	return errors.Join(os.WriteFile(copied, deploy.Starter, 0o600), os.WriteFile(file, deploy.Starter, 0o600))
 }
 
 // port is the preferred one where it is free, else any.
@@ -361,16 +370,26 @@ func (d *demo) passfile(ctx context.Context, bot login.Profile) error {
 // tour walks the tour; then, unless that was all, the demo waits for its person.
 func (d *demo) tour(ctx context.Context) error {
 	t := &tour{out: d.o.Out, env: d.path("env.sh"), dir: d.dir, raw: d.raw}
+	if t.unchecked = !d.starter(); t.unchecked {
+		d.say("  The policies in %s are not the starter set any more: the tour shows what they do, and checks nothing.", d.path("policies"))
+	}
 	err := t.run(ctx)
 	if ctx.Err() != nil {
 		return nil // the person has seen enough
 	}
-	left, leaveErr := t.leave(ctx)
-	if err := errors.Join(err, leaveErr); err != nil || d.o.TourOnly {
-		if left != nil {
-			left.stop()
-			<-left.done
+	if d.o.TourOnly {
+		if err == nil && !t.unchecked {
+			d.say("\nThe tour is over; every step behaved. In a terminal, `gatehouse demo` stays up after it.")
 		}
+		return err
+	}
+	if err != nil {
+		d.say("\n!! %v", err)
+	}
+	left, leaveErr := t.leave(ctx)
+	if leaveErr != nil {
+		d.say("\nNo agent waits for an answer: %v\nCtrl-C ends the demo.", leaveErr)
+		<-ctx.Done()
 		return err
 	}
 	defer left.stop()
@@ -382,5 +401,15 @@ func (d *demo) tour(ctx context.Context) error {
 		<-ctx.Done()
 	case <-ctx.Done():
 	}
-	return nil
+	return err
+}
+
+// starter says whether the demo's policies are the starter set.
+func (d *demo) starter() bool {
+	files, err := filepath.Glob(d.path("policies/*.cedar"))
+	if err != nil || len(files) != 1 {
+		return false
+	}
+	text, err := os.ReadFile(files[0])
+	return err == nil && bytes.Equal(text, deploy.Starter)
 }

@@ -21,10 +21,12 @@ type tour struct {
 	env string // the file that sets up a terminal: `. FILE`
 	dir string // where the commands run
 	// raw are values that must not appear in anything that comes back, in lower case.
-	raw    []string
-	number int
-	total  int
-	failed []string
+	raw []string
+	// unchecked is set where nothing is known of what should come back.
+	unchecked bool
+	number    int
+	total     int
+	failed    []string
 }
 
 // step is one thing to see.
@@ -47,7 +49,7 @@ var (
 // shown are the steps before the one that a person must approve.
 var shown = []step{
 	{
-		title:   "An agent reads customers. Labelled columns come back masked; the query is as it would write it anyway.",
+		title:   "An agent reads customers. Labelled columns come back masked; a mask that does not fit a type (the date) shows nothing.",
 		command: `psql -c "SELECT id, name, email, national_id, phone, birth_date FROM customers ORDER BY id LIMIT 3"`,
 		want:    []string{"@***", "(3 rows)"},
 	},
@@ -74,6 +76,7 @@ const update = `psql -c "UPDATE orders SET status = 'refunded' WHERE id = %d"`
 // run walks the whole tour. Its error names the steps that did not behave.
 func (t *tour) run(ctx context.Context) error {
 	t.total = len(shown) + 5
+	fmt.Fprintf(t.out, "\nEach step is a command. To paste them into a terminal of your own, first run there:\n\n    $ . %s\n", t.env)
 	for _, s := range shown {
 		t.show(ctx, s)
 	}
@@ -125,6 +128,9 @@ func (t *tour) check(s step, output string, err error) {
 }
 
 func (t *tour) fail(why string) {
+	if t.unchecked {
+		return
+	}
 	t.failed = append(t.failed, fmt.Sprintf("step %d: %s", t.number, why))
 	fmt.Fprintf(t.out, "    !! %s\n", why)
 }
@@ -280,7 +286,7 @@ Now you. An agent waits for an answer; in another terminal:
 
 Anything else that an agent may try:
 
-    $ psql
+    $ psql          # customers, orders, payments, products; \d does not work yet
 `, t.env, h.id)
 	return h, nil
 }

@@ -118,25 +118,25 @@ func refusalOf(d policy.Decision) *Refusal {
 		r.Remedy = "Tell the owner of the policies: " + strings.Join(d.Errors, "; ")
 	case len(d.Forbidden) > 0:
 		r.Policies = d.Forbidden
-		r.Reason = fmt.Sprintf("It is forbidden by %s.", list("policy", "policies", d.Forbidden))
+		r.Reason = fmt.Sprintf("It is forbidden by %s: %s.", list("policy", "policies", d.Forbidden), few(d.Barred))
 		r.Remedy = "Leave that out of the request, or ask the owner of the policy."
 	default:
-		names := make([]string, 0, 4)
-		for i, t := range d.Missing {
-			if i == 3 {
-				names = append(names, fmt.Sprintf("%d more", len(d.Missing)-3))
-				break
-			}
-			names = append(names, t.String())
+		r.Reason = "No policy permits it."
+		if len(d.Missing) > 0 {
+			r.Reason = "No policy permits: " + few(d.Missing) + "."
 		}
-		r.Reason = "No policy permits it"
-		if len(names) > 0 {
-			r.Reason = "No policy permits: " + strings.Join(names, ", ")
-		}
-		r.Reason += "."
 		r.Remedy = "Leave that out of the request, or ask a policy owner for a permit."
 	}
 	return r
+}
+
+// few names the first touches.
+func few(touches []policy.Touch) string {
+	names := lines(touches[:min(3, len(touches))])
+	if more := len(touches) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(names, ", ")
 }
 
 func list(one, many string, ids []string) string {

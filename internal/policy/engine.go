@@ -153,6 +153,9 @@ func (s *Slice) Decide(touches []Touch) Decision {
 			if len(v.forbidden) == 0 && len(v.errors) == 0 {
 				d.Missing = append(d.Missing, touches[i])
 			}
+			if len(v.forbidden) > 0 {
+				d.Barred = append(d.Barred, touches[i])
+			}
 			d.Forbidden = union(d.Forbidden, v.forbidden)
 			d.Errors = union(d.Errors, v.errors)
 		}

@@ -187,6 +187,8 @@ type Decision struct {
 	Missing []Touch `json:"missing,omitempty"`
 	// Forbidden are the ids of the forbids that matched; set on Refuse.
 	Forbidden []string `json:"forbidden,omitempty"`
+	// Barred are the touches that they forbid; set on Refuse.
+	Barred []Touch `json:"barred,omitempty"`
 	// Approvals must all be given, by distinct persons; set on Hold.
 	Approvals []Approval `json:"approvals,omitempty"`
 	// Errors name the policies whose evaluation failed, each with its error; any error refuses.

@@ -308,7 +308,7 @@ func (s *summary) add(e Entry) {
 }
 
 // ErrNoSession is returned where a journal has no such session.
-var ErrNoSession = errors.New("there is no such session in these recordings")
+var ErrNoSession = errors.New("there is no such session in these recordings (`gatehouse sessions list` shows them)")
 
 // Read gives the entries of a session, in order. An error is the last thing that it gives.
 func Read(ctx context.Context, dir, session string) iter.Seq2[Entry, error] {

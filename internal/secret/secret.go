@@ -56,7 +56,7 @@ func (r Ref) Resolve() (string, error) {
 	case r.Env != "":
 		v, ok := os.LookupEnv(r.Env)
 		if !ok || v == "" {
-			return "", fmt.Errorf("the environment variable %s, which should hold a secret, is not set: set it for the gateway's process", r.Env)
+			return "", fmt.Errorf("the environment variable %s, which should hold a secret, is not set: set it in the environment of this process", r.Env)
 		}
 		return v, nil
 	case r.File != "":

@@ -42,7 +42,18 @@ func (a *analysis) at(location int32) int {
 }
 
 func (a *analysis) notBuilt(location int32, what string) *Error {
-	return refused(NotBuilt, "0A000", a.at(location), what+" not built yet in this gateway.", "Write the statement without that.")
+	return refused(NotBuilt, "0A000", a.at(location), what+" not built yet in this gateway.", remedyFor(what))
+}
+
+// remedyFor says what to do instead of something that is not built.
+func remedyFor(what string) string {
+	switch {
+	case strings.HasPrefix(what, "Reads of the system catalogs"):
+		return "Name the tables themselves (psql's \\d reads the catalogs): SELECT * FROM a table with LIMIT 1 shows its columns."
+	case strings.HasSuffix(what, " statements are"):
+		return "This kind of statement cannot be sent; docs/postgres.md lists those that can."
+	}
+	return "Write the statement without that."
 }
 
 func (a *analysis) notUnderstood(n *pg.Node, location int32, message string) *Error {

@@ -44,7 +44,7 @@ func (g *Guard) Analyze(env Environment, text string) (*Plan, error) {
 		return nil, refused(NotUnderstood, "22021", 0, "The text is not valid UTF-8, or holds a NUL byte.", "Send it as UTF-8 without NUL bytes.")
 	}
 	if chained(text) {
-		return nil, refused(NotUnderstood, "54001", 0, fmt.Sprintf("The statement has a chain of more than %d tokens without a comma, AND or OR.", maxChain), "Send a shorter statement: a list such as IN (…) or VALUES may be as long as it likes.")
+		return nil, refused(NotUnderstood, "54001", 0, fmt.Sprintf("The statement has a chain of more than %d tokens without a comma.", maxChain), "Send a shorter statement: a list such as IN (…) or VALUES may be as long as it likes.")
 	}
 	tree, err := pg.Parse(text)
 	if err != nil {
