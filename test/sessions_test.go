@@ -45,7 +45,7 @@ func TestSessions(t *testing.T) {
 	}
 	replay := g.ok("", []string{
 		"session     " + id, "principal   shop-agent (agent)", "connection  shop (postgres) from 127.0.0.1", "application_name=order-bot",
-		"| 17 | ", "ok: PREPARE", "permit by read", "received as: SELECT id, email", "@***", "refuse (policy_denied): It is forbidden by policy agents-never-drop.", "hint: ",
+		"| 17 | ", "ok: PREPARE", "permit by read", "received as: SELECT id, email", "@***", "refuse (policy_denied): It is forbidden by policy agents-never-drop: drop table ", "hint: ",
 		"hold by read, write-with-approval", "approval " + h.id + ": pending", ": approved by ada (a fine idea)", ": running by ada", "ok: UPDATE 1", "closed: client",
 	}, "sessions", "replay", id)
 	noRaw(t, "a replay", replay)
