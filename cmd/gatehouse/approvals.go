@@ -201,7 +201,7 @@ type answerFlags struct {
 	profileFlag
 	outputFlag
 	ID     string `arg:"" help:"The approval's id."`
-	Reason string `help:"What the requester is told." placeholder:"TEXT"`
+	Reason string `help:"Recorded; the requester is told it when denied." placeholder:"TEXT"`
 }
 
 type approveCommand struct{ answerFlags }

@@ -123,7 +123,7 @@ func (f recordingsFlag) replay(ctx context.Context, o outputFlag, id string, r *
 type sessionsVerifyCommand struct {
 	recordingsFlag
 	outputFlag
-	IDs []string `arg:"" optional:"" help:"Sessions to report on; all by default."`
+	IDs []string `arg:"" name:"id" optional:"" help:"Sessions to report on; all by default."`
 }
 
 func (c sessionsVerifyCommand) Run(ctx context.Context, s streams) error {

@@ -4,6 +4,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -91,7 +92,11 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 		if errors.As(err, &u) {
 			err = u.Err
 		}
-		return fmt.Errorf("the gateway at %s cannot be reached: %w", c.Base, err)
+		remedy := "look whether it is running, and whether the profile's address is right"
+		if errors.As(err, new(*tls.CertificateVerificationError)) {
+			remedy = "sign in again with `--ca FILE`, naming the gateway's certificate"
+		}
+		return fmt.Errorf("the gateway at %s cannot be reached: %w: %s", c.Base, err, remedy)
 	}
 	defer answer.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
