@@ -74,11 +74,12 @@ func (s *session) simple(ctx context.Context, body []byte) error {
 			return err
 		}
 	}
-	if s.unsynced {
+	// Where in a transaction it stands is bound to an approval, and depends on the answers before it.
+	if s.unsynced || s.outstanding.Load() > 0 {
 		if err := s.drain(); err != nil {
 			return err
 		}
-		if s.skipping { // the database ignores everything until a Sync
+		if s.unsynced && s.skipping { // the database ignores everything until a Sync
 			return nil
 		}
 	}
