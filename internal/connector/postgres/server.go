@@ -119,12 +119,24 @@ func (s *server) accept(ctx context.Context, conn net.Conn) {
 		}()
 		conn.SetDeadline(time.Now().Add(handshakeTime))
 		session, err := s.signIn(ctx, conn)
-		s.signedIn(h)
+		if session == nil {
+			s.signedIn(h)
+		}
 		if err != nil {
 			s.log.Info("sign-in refused", "client", conn.RemoteAddr().String(), "error", err)
 			return
 		}
 		if session != nil {
+			// From here on it ends with a reason, also while it is greeted.
+			s.add(session)
+			s.signedIn(h)
+			if err := session.greet(); err != nil {
+				s.remove(session)
+				if err := session.gate.Close("error", "the client left while it signed in"); err != nil {
+					s.log.Error("the end of a session was not recorded", "session", session.gate.ID(), "error", err)
+				}
+				return
+			}
 			session.run(context.WithoutCancel(ctx)) // the shutdown ends it, with a reason
 		}
 	}()

@@ -28,6 +28,7 @@ type session struct {
 	socket socket // of conn
 	pid    uint32
 
+	facts    *Facts
 	settings map[string]string // what the client set when it connected
 	up       *upstream         // nil until the first statement
 
@@ -56,7 +57,7 @@ type session struct {
 	mu       sync.Mutex
 	waiting  context.CancelFunc // withdraws the hold that the session waits for; nil: it waits for none
 	killed   *killing
-	stop     context.CancelFunc // ends what is under way for the session; set before anybody can kill it
+	stop     context.CancelFunc // ends what is under way for the session
 	reported map[string]string  // settings that the database reported
 }
 
@@ -106,8 +107,13 @@ func newSession(s *server, t *target, c *client, catalog *guard.Catalog) *sessio
 // run serves the client until it leaves, its token ends, or it is ended from outside.
 func (s *session) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
+	s.mu.Lock()
 	s.stop = cancel
-	s.server.add(s)
+	killed := s.killed != nil
+	s.mu.Unlock()
+	if killed {
+		cancel()
+	}
 	expiry := time.AfterFunc(time.Until(s.gate.Expires())+gate.Grace, func() {
 		s.kill("expired", &gate.Refusal{
 			Code:   gate.IdentityRejected,
@@ -176,10 +182,12 @@ func (s *session) kill(reason string, r *gate.Refusal) {
 		return
 	}
 	s.killed = &killing{reason, r}
-	waiting, up := s.waiting, s.up
+	waiting, up, stop := s.waiting, s.up, s.stop
 	s.mu.Unlock()
 	s.gate.End(r)
-	s.stop()
+	if stop != nil {
+		stop()
+	}
 	if up != nil {
 		up.conn.SetReadDeadline(time.Now().Add(time.Second)) // whoever reads it ends
 	}

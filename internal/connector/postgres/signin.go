@@ -196,9 +196,7 @@ func (s *server) open(ctx context.Context, c *client, body []byte) (*session, er
 	if err != nil {
 		return nil, err
 	}
-	if err := one.greet(facts); err != nil {
-		return nil, errors.Join(err, one.gate.Close("error", "the client left while it signed in"))
-	}
+	one.facts = facts
 	return one, nil
 }
 
@@ -317,9 +315,9 @@ func (c *client) password() (string, error) {
 }
 
 // greet tells a client that it is signed in: parameters, cancel key, ready.
-func (s *session) greet(facts *Facts) error {
+func (s *session) greet() error {
 	out := appendMessage(nil, 'R', []byte{0, 0, 0, 0})
-	for _, p := range facts.parameters(s.settings) {
+	for _, p := range s.facts.parameters(s.settings) {
 		out = appendMessage(out, 'S', []byte(p[0]), []byte{0}, []byte(p[1]), []byte{0})
 	}
 	pid, secret := s.server.cancels.mint(s)
@@ -328,7 +326,7 @@ func (s *session) greet(facts *Facts) error {
 	key = binary.BigEndian.AppendUint32(key, secret)
 	out = appendMessage(out, 'K', key)
 	out = appendMessage(out, 'Z', []byte{'I'})
-	if _, err := s.conn.Write(out); err != nil {
+	if err := s.writeNow(out); err != nil {
 		s.server.cancels.forget(pid)
 		return err
 	}
