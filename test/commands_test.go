@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,11 +23,13 @@ func TestHelp(t *testing.T) {
 		out, _ := cmd.CombinedOutput()
 		return string(out), cmd.ProcessState.ExitCode()
 	}
-	for command, examples := range map[string]bool{
-		"": false, "demo": true, "serve": true, "config": false, "config validate": true, "policy": false, "policy check": true, "login": true, "token": true,
-		"approvals": true, "approvals list": false, "approvals show": false, "approvals approve": false, "approvals deny": false,
-		"sessions": true, "sessions list": false, "sessions show": false, "sessions replay": false, "sessions verify": false, "version": false,
+	for _, command := range []string{
+		"demo", "serve", "config validate", "policy check", "login", "logout", "token",
+		"approvals", "approvals list", "approvals show", "approvals approve", "approvals deny",
+		"sessions", "sessions list", "sessions show", "sessions replay", "sessions verify", "version",
+		"", "config", "policy",
 	} {
+		examples := !slices.Contains([]string{"", "config", "policy"}, command)
 		out, code := run(append(strings.Fields(command), "--help")...)
 		if code != 0 || !strings.Contains(out, "Usage: gatehouse") || strings.Contains(out, "%!") {
 			t.Errorf("gatehouse %s --help: exit %d\n%s", command, code, out)
@@ -40,6 +43,27 @@ func TestHelp(t *testing.T) {
 	}
 	if out, code := run("version"); code != 0 || !strings.HasPrefix(out, "gatehouse ") {
 		t.Errorf("exit %d\n%s", code, out)
+	}
+	if out, code := run("--version"); code != 0 || !strings.HasPrefix(out, "gatehouse ") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	for args, want := range map[string]string{
+		"serf":                                 `"serf" is not a command: did you mean "serve"?`,
+		"serve extra":                          `"extra" is one word too many`,
+		"serve --config":                       "--config needs a value after it",
+		"approvals approve":                    "the id is missing\nRun `gatehouse approvals approve --help`",
+		"approvals":                            `which one is missing: "list", "show"`,
+		"sessions list --limit x":              `--limit should be a number, not "x"`,
+		"sessions list -o xml":                 `--output cannot be "xml": it is one of "text", "json"`,
+		"approvals list --state pnding":        `"pnding" is not a state: choose one of pending, approved`,
+		"policy check /no/such.cedar":          "there is no file /no/such.cedar",
+		"config":                               `a word is missing: "validate"`,
+		"login --secret-env A --secret-file B": "can't be used together",
+	} {
+		out, code := run(strings.Fields(args)...)
+		if code != 2 || !strings.Contains(out, want) || !strings.Contains(out, "--help`") || strings.Contains(out, "EOL") {
+			t.Errorf("gatehouse %s: exit %d\n%s", args, code, out)
+		}
 	}
 	for _, args := range [][]string{{"serf"}, {"serve", "--nope"}, {"approvals", "approve"}, {"sessions", "list", "--limit", "x"}, {"sessions", "list", "-o", "xml"}, {"serve", "--log-level", "loud"}} {
 		if out, code := run(args...); code != 2 || !strings.Contains(out, "gatehouse: ") || strings.Contains(out, "goroutine") {
@@ -113,13 +137,48 @@ func TestLogin(t *testing.T) {
 	if r.code != 1 || !strings.Contains(r.err, "can be read by others: run `chmod 600") {
 		t.Errorf("%+v", r)
 	}
+	for _, want := range []string{"Signed out of profile person.", "Profile person was not signed in."} {
+		r = g.command(context.Background(), env("person"), "", gatehouse, "logout")
+		if r.code != 0 || !strings.Contains(r.err, want) {
+			t.Errorf("%+v", r)
+		}
+	}
+	if _, err := os.Stat(g.path("home/person.token.json")); !os.IsNotExist(err) {
+		t.Errorf("the token is still there: %v", err)
+	}
+	r = g.command(context.Background(), env("person"), "", gatehouse, "token")
+	if r.code != 1 || !strings.Contains(r.err, "you are not signed in: run `gatehouse login --profile person`") {
+		t.Errorf("%+v", r)
+	}
+	r = g.command(context.Background(), env("nobody"), "", gatehouse, "token")
+	if r.code != 1 || !strings.Contains(r.err, "--scope SCOPE") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestFrontPage: the https address itself says what it is, and nothing else of the gateway.
+func TestFrontPage(t *testing.T) {
+	t.Parallel()
+	g := start(t, options{})
+	status, header, body := g.fetch("GET", "/", "", "")
+	contains(t, body, "<h1>Gatehouse</h1>", "gatehouse login", `href="openapi.json"`)
+	if status != 200 || !strings.Contains(header.Get("Content-Type"), "text/html") || strings.Contains(body, "shop") {
+		t.Errorf("%d %v\n%s", status, header, body)
+	}
+	if status, _, _ := g.fetch("GET", "/openapi.json", "", ""); status != 200 {
+		t.Errorf("what the page links to: %d", status)
+	}
 }
 
 // TestDemo walks the tour, and nothing stays behind.
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	cmd := exec.CommandContext(within(t), gatehouse, "demo", "--tour", "--data", dir+"/demo")
+	renamed := filepath.Join(dir, "gh-1.0") // the tour calls it gatehouse all the same
+	if err := os.Symlink(gatehouse, renamed); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(within(t), renamed, "demo", "--tour", "--data", dir+"/demo")
 	cmd.Dir = dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	out, err := cmd.CombinedOutput()

@@ -77,6 +77,9 @@ func TestBadPolicies(t *testing.T) {
 		"syntax":     {"permit (principal,\n  action resource);\n", "test.cedar:2:"},
 		"attribute":  {"@id(\"x\")\npermit (principal, action == Action::\"read\", resource) when { resource.colour == 1 };", "test.cedar:1:1"},
 		"action":     {"\npermit (principal, action == Action::\"reed\", resource);", "test.cedar:2:"},
+		"quorum":     {"@approval(\"dba:2\") permit (principal, action == Action::\"update\", resource);", `test.cedar:1:1: @approval("dba:2") names a group that nobody can be in: for 2 persons of the group dba write @approval("dba,2")`},
+		"no group":   {"@approval(\"dba:two\") permit (principal, action == Action::\"update\", resource);", "a group is a word of groups.names"},
+		"one line":   {"permit (principal, action == Action::\"read\", resource); permit (principal, action == Action::\"update\", resource);", "give each an @id"},
 		"annotation": {"@aproval(\"dba\") permit (principal, action == Action::\"read\", resource);", "did you mean @approval?"},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -87,7 +90,7 @@ func TestBadPolicies(t *testing.T) {
 		})
 	}
 	g := start(t, options{})
-	g.ok("", []string{"is valid: 1 connections, policies "}, "config", "validate")
+	g.ok("", []string{"is valid: 1 connection, policies "}, "config", "validate")
 	g.ok("", []string{"valid: policies "}, "policy", "check", g.path("policies/test.cedar"))
 	g.write("policies/folder.cedar/x", "")
 	g.refuses("", []string{"folder.cedar is a folder", "name the files in it"}, "config", "validate")

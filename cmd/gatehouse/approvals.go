@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -65,8 +66,28 @@ func (f profileFlag) dial() (*client.Client, error) {
 type approvalsListCommand struct {
 	profileFlag
 	outputFlag
-	State string `help:"Only those in a state: pending, approved, denied, expired, withdrawn, running, done or unknown." placeholder:"STATE"`
-	Limit int    `default:"50" help:"At most so many."`
+	State approvalState `help:"Only those in a state: pending, approved, denied, expired, withdrawn, running, done or unknown." placeholder:"STATE"`
+	Limit int           `default:"50" help:"At most so many."`
+}
+
+func (approvalsListCommand) Help() string {
+	return `Examples:
+  gatehouse approvals list
+  gatehouse approvals list --state pending --output json`
+}
+
+// approvalState is a state that a held request can be in; none is any.
+type approvalState string
+
+var approvalStates = []string{"pending", "approved", "denied", "expired", "withdrawn", "running", "done", "unknown"}
+
+// UnmarshalText takes the word of a state.
+func (a *approvalState) UnmarshalText(b []byte) error {
+	if !slices.Contains(approvalStates, string(b)) {
+		return fmt.Errorf("%q is not a state: choose one of %s", b, strings.Join(approvalStates, ", "))
+	}
+	*a = approvalState(b)
+	return nil
 }
 
 func (c approvalsListCommand) Run(ctx context.Context, s streams) error {
@@ -74,7 +95,7 @@ func (c approvalsListCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	list, err := api.Approvals(ctx, c.State, c.Limit)
+	list, err := api.Approvals(ctx, string(c.State), c.Limit)
 	if err != nil {
 		return err
 	}
@@ -137,6 +158,11 @@ type approvalsShowCommand struct {
 	profileFlag
 	outputFlag
 	ID string `arg:"" help:"The approval's id."`
+}
+
+func (approvalsShowCommand) Help() string {
+	return `Examples:
+  gatehouse approvals show ap-…`
 }
 
 func (c approvalsShowCommand) Run(ctx context.Context, s streams) error {
@@ -206,9 +232,21 @@ type answerFlags struct {
 
 type approveCommand struct{ answerFlags }
 
+func (approveCommand) Help() string {
+	return `Look at it first, with show: what runs is exactly what that shows.
+
+Examples:
+  gatehouse approvals approve ap-… --reason "the customer called"`
+}
+
 func (c approveCommand) Run(ctx context.Context, s streams) error { return c.answer(ctx, s, true) }
 
 type denyCommand struct{ answerFlags }
+
+func (denyCommand) Help() string {
+	return `Examples:
+  gatehouse approvals deny ap-… --reason "name the order's id"`
+}
 
 func (c denyCommand) Run(ctx context.Context, s streams) error { return c.answer(ctx, s, false) }
 

@@ -74,6 +74,33 @@ func (c loginCommand) Run(ctx context.Context, s streams) error {
 	return nil
 }
 
+type logoutCommand struct{ profileFlag }
+
+func (logoutCommand) Help() string {
+	return `Removes what was kept of a sign-in. The profile stays, so that ` + "`gatehouse login`" + ` is enough to come back. A token that was copied elsewhere is good until it expires: only the issuer can revoke it.
+
+Examples:
+  gatehouse logout
+  gatehouse logout --profile bot`
+}
+
+func (c logoutCommand) Run(s streams) error {
+	store, p, err := c.open()
+	if err != nil {
+		return err
+	}
+	had, err := store.Logout(p)
+	switch {
+	case err != nil:
+		return err
+	case had:
+		fmt.Fprintf(s.err, "Signed out of profile %s.\n", p.Name)
+	default:
+		fmt.Fprintf(s.err, "Profile %s was not signed in.\n", p.Name)
+	}
+	return nil
+}
+
 type tokenCommand struct{ profileFlag }
 
 func (tokenCommand) Help() string {

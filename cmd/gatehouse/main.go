@@ -28,10 +28,13 @@ type commands struct {
 	Config    configCommands   `cmd:"" help:"Look at the configuration."`
 	Policy    policyCommands   `cmd:"" help:"Look at policies."`
 	Login     loginCommand     `cmd:"" help:"Sign in, as a person or as an agent, and keep the token."`
+	Logout    logoutCommand    `cmd:"" help:"Forget the tokens of a profile."`
 	Token     tokenCommand     `cmd:"" help:"Print a fresh access token."`
 	Approvals approvalCommands `cmd:"" help:"See and answer requests that wait for a person."`
 	Sessions  sessionCommands  `cmd:"" help:"See, replay and verify recorded sessions."`
 	Version   versionCommand   `cmd:"" help:"Print the version."`
+
+	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`
 }
 
 // streams are where a command reads and writes.
@@ -56,7 +59,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		kong.UsageOnError(),
 		kong.Writers(s.out, s.err),
 		kong.Exit(func(code int) { exited = code }),
-		kong.Vars{"config": config.Default},
+		kong.Vars{"config": config.Default, "version": "gatehouse " + versionText()},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(s),
@@ -73,7 +76,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		return exited
 	}
 	if err != nil {
-		fmt.Fprintf(s.err, "gatehouse: %v\nRun `gatehouse --help`, or put --help after a command.\n", err)
+		fmt.Fprintf(s.err, "gatehouse: %s\nRun `%s`, which has examples.\n", misuse(err), helpFor(err))
 		return 2
 	}
 	switch err := k.Run(); {
@@ -88,6 +91,11 @@ func run(ctx context.Context, args []string, s streams) int {
 }
 
 type versionCommand struct{}
+
+func (versionCommand) Help() string {
+	return `Examples:
+  gatehouse version`
+}
 
 func (versionCommand) Run(s streams) error {
 	fmt.Fprintln(s.out, "gatehouse", versionText())

@@ -96,6 +96,6 @@ func (c validateCommand) Run(s streams) error {
 	for _, w := range set.Warnings() {
 		fmt.Fprintln(s.err, "warning:", w)
 	}
-	fmt.Fprintf(s.out, "%s is valid: %d connections, policies %s\n", c.Config, len(conf.Connections), set.Version())
+	fmt.Fprintf(s.out, "%s is valid: %s, policies %s\n", c.Config, count(len(conf.Connections), "connection"), set.Version())
 	return nil
 }

@@ -52,6 +52,12 @@ type sessionsListCommand struct {
 	Limit      int    `default:"50" help:"At most so many; 0 is all."`
 }
 
+func (sessionsListCommand) Help() string {
+	return `Examples:
+  gatehouse sessions list --connection orders --limit 20
+  gatehouse sessions list --principal deploy-bot --output json`
+}
+
 func (c sessionsListCommand) Run(ctx context.Context, s streams) error {
 	dir, err := c.dir()
 	if err != nil {
@@ -82,6 +88,11 @@ type sessionsShowCommand struct {
 	ID string `arg:"" help:"The session's id."`
 }
 
+func (sessionsShowCommand) Help() string {
+	return `Examples:
+  gatehouse sessions show s-…`
+}
+
 func (c sessionsShowCommand) Run(ctx context.Context, s streams) error {
 	return c.replay(ctx, c.outputFlag, c.ID, &replay{out: s.out, rows: -1})
 }
@@ -91,6 +102,12 @@ type sessionsReplayCommand struct {
 	outputFlag
 	ID   string `arg:"" help:"The session's id."`
 	Rows int    `default:"50" help:"At most so many rows of each result in text; 0 is all."`
+}
+
+func (sessionsReplayCommand) Help() string {
+	return `Examples:
+  gatehouse sessions replay s-…
+  gatehouse sessions replay s-… --rows 0 --recordings /mnt/copy/recordings`
 }
 
 func (c sessionsReplayCommand) Run(ctx context.Context, s streams) error {
@@ -124,6 +141,12 @@ type sessionsVerifyCommand struct {
 	recordingsFlag
 	outputFlag
 	IDs []string `arg:"" name:"id" optional:"" help:"Sessions to report on; all by default."`
+}
+
+func (sessionsVerifyCommand) Help() string {
+	return `Examples:
+  gatehouse sessions verify
+  gatehouse sessions verify --recordings /mnt/copy/recordings s-… s-…`
 }
 
 func (c sessionsVerifyCommand) Run(ctx context.Context, s streams) error {
@@ -167,6 +190,6 @@ func printReport(s streams, r record.Report, took time.Duration) {
 	if !r.OK() {
 		return
 	}
-	fmt.Fprintf(s.out, "verified: %d sessions (%d open), %d entries in %d segments; every hash and chain fits; %d requests with an unknown outcome (%s)\n",
-		len(r.Sessions), open, r.Entries, r.Segments, unknown, took.Round(time.Millisecond))
+	fmt.Fprintf(s.out, "verified: %s (%d open), %s in %s; every hash and chain fits; %s with an unknown outcome (%s)\n",
+		count(len(r.Sessions), "session"), open, count(r.Entries, "entry"), count(r.Segments, "segment"), count(unknown, "request"), took.Round(time.Millisecond))
 }

@@ -54,6 +54,7 @@ func New(o Options) (http.Handler, error) {
 	s.register(api)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /approvals/{id}", page)
+	mux.HandleFunc("GET /{$}", front)
 	return secured(mux), nil
 }
 
@@ -177,10 +178,21 @@ func (s *service) register(api huma.API) {
 	}
 }
 
-//go:embed approval.html
+//go:embed approval.html front.html
 var files embed.FS
 
 var approvalPage = template.Must(template.ParseFS(files, "approval.html"))
+
+// front is what the listener's address itself shows: what this is. It tells nothing of this gateway.
+func front(w http.ResponseWriter, _ *http.Request) {
+	b, err := files.ReadFile("front.html")
+	if err != nil {
+		http.Error(w, "Gatehouse", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Write(b)
+}
 
 var idPattern = regexp.MustCompile(`^ap-[a-z0-9]{1,40}$`)
 

@@ -264,7 +264,7 @@ func (d *demo) identities() error {
 	bot, ada := common, common
 	bot.Name, bot.ClientID, bot.Secret = "agent", agent, secret.Ref{File: d.path("agent.secret")}
 	ada.Name, ada.ClientID = person, client
-	binary, err := os.Executable()
+	bin, err := d.commands()
 	if err != nil {
 		return err
 	}
@@ -277,8 +277,24 @@ func (d *demo) identities() error {
 	} {
 		fmt.Fprintf(&env, "export %s=%s\n", one[0], quote(one[1]))
 	}
-	fmt.Fprintf(&env, "unset PGPASSWORD PGSERVICE PGOPTIONS PGHOSTADDR PGSSLCERT PGSSLKEY\nexport PATH=%s:\"$PATH\"\n", quote(filepath.Dir(binary)))
+	fmt.Fprintf(&env, "unset PGPASSWORD PGSERVICE PGOPTIONS PGHOSTADDR PGSSLCERT PGSSLKEY\nexport PATH=%s:\"$PATH\"\n", quote(bin))
 	return errors.Join(d.store.Save(bot), d.store.Save(ada), os.WriteFile(d.path("env.sh"), []byte(env.String()), 0o600))
+}
+
+// commands is the folder in which this program is called gatehouse: its own, or one of the demo's.
+func (d *demo) commands() (string, error) {
+	binary, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	if filepath.Base(binary) == "gatehouse" {
+		return filepath.Dir(binary), nil
+	}
+	dir := d.path("bin")
+	if err := os.RemoveAll(dir); err != nil {
+		return "", err
+	}
+	return dir, errors.Join(os.Mkdir(dir, 0o700), os.Symlink(binary, filepath.Join(dir, "gatehouse")))
 }
 
 // quote makes a word of a shell.

@@ -88,7 +88,7 @@ func (s Store) Profile(name string) (Profile, error) {
 	}
 	if err := read(path, &p); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return p, fmt.Errorf("there is no profile %q in %s: make one with `gatehouse login --profile %s --issuer URL --client-id ID --api URL`", name, s.Dir, name)
+			return p, fmt.Errorf("there is no profile %q in %s: make one with `gatehouse login --profile %s --issuer URL --client-id ID --scope SCOPE --api URL`", name, s.Dir, name)
 		}
 		return p, err
 	}
@@ -231,6 +231,19 @@ func (s Store) keep(p Profile, t *oauth2.Token) error {
 		return err
 	}
 	return write(path, token{Access: t.AccessToken, Refresh: t.RefreshToken, Expires: t.Expiry})
+}
+
+// Logout removes the kept tokens of a profile; had says whether there were any.
+func (s Store) Logout(p Profile) (had bool, err error) {
+	path, err := s.path(p.Name, ".token.json")
+	if err != nil {
+		return false, err
+	}
+	err = os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Token is a token that is good for a while. It signs in again where it can do so by itself; processes that

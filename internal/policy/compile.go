@@ -178,8 +178,11 @@ func (c *compiler) policy(source string, p *cedar.Policy, id string) {
 		r.id = fmt.Sprintf("%s:%d", source, pos.Line)
 	}
 	where := fmt.Sprintf("%s:%d", source, pos.Line)
-	if first, taken := c.ids[r.id]; taken {
-		problem("the id %q is used already at %s", r.id, first)
+	switch first, taken := c.ids[r.id]; {
+	case taken && r.id == where:
+		problem("two policies are on one line, which would give both the id %q: give each an @id, such as @id(\"readers\"), or a line of its own", r.id)
+	case taken:
+		problem("the id %q is used already at %s: give each policy an @id of its own", r.id, first)
 	}
 	c.ids[r.id] = where
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
@@ -229,8 +232,8 @@ func (c *compiler) annotation(r *rule, name, value string) error {
 			}
 			a.Quorum = n
 		}
-		if a.Group == "" {
-			return errors.New(`@approval names no group: write @approval("dba") or @approval("dba,2")`)
+		if err := groupName(a.Group); err != nil {
+			return err
 		}
 		if !c.scoped(r, func(action string) bool { return !slices.Contains(personal, action) }) {
 			return errors.New("@approval is misplaced: people's own actions are not held")
@@ -247,6 +250,26 @@ func (c *compiler) annotation(r *rule, name, value string) error {
 		r.mask, r.masks = m, true
 	default:
 		return fmt.Errorf("unknown annotation @%s; did you mean @%s?", name, nearest(name, known))
+	}
+	return nil
+}
+
+var (
+	quorumLike = regexp.MustCompile(`^([\pL\pN_.-]+)\s*[:;*/+ ]\s*([1-9][0-9]?)$`)
+	namespaced = regexp.MustCompile(`^[^:]+:(group|role):.+$`)
+)
+
+// groupName refuses what no person's group can be called: a request that waits for it would wait in vain.
+// Groups are words (configured), or ISSUER:group:ID and ISSUER:role:NAME.
+func groupName(group string) error {
+	if m := quorumLike.FindStringSubmatch(group); m != nil {
+		return fmt.Errorf("@approval(%q) names a group that nobody can be in: for %s persons of the group %s write @approval(%q)", group, m[2], m[1], m[1]+","+m[2])
+	}
+	switch {
+	case group == "":
+		return errors.New(`@approval names no group: write @approval("dba") or @approval("dba,2")`)
+	case strings.Contains(group, ":") && !namespaced.MatchString(group):
+		return fmt.Errorf(`@approval(%q) names a group that nobody can be in: a group is a word of groups.names, such as "dba", or ISSUER:group:ID, or ISSUER:role:NAME`, group)
 	}
 	return nil
 }
