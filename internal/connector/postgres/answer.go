@@ -346,6 +346,10 @@ func (s *session) answerQuery(it *item) error {
 			s.forward(typ, body)
 		case 'D':
 			s.row(body)
+		case 'H', 'd', 'c':
+			if err := s.copyOut(typ, body); err != nil {
+				return err
+			}
 		case 'C':
 			if err := s.complete(body); err != nil {
 				return err
@@ -391,6 +395,11 @@ func (s *session) answerExecute(it *item) error {
 		switch typ {
 		case 'D':
 			s.row(body)
+			continue
+		case 'H', 'd', 'c':
+			if err := s.copyOut(typ, body); err != nil {
+				return err
+			}
 			continue
 		case 'C':
 			if err := s.complete(body); err != nil {

@@ -42,24 +42,28 @@ func (decoder) Schema(data []byte) ([]gate.ResultColumn, error) {
 	return out, nil
 }
 
-// Rows reads DataRow messages. A value in binary format is shown decoded where its type is a plain one,
+// Rows reads DataRow messages, and CopyData as rows of one cell. A value in binary format is shown decoded where its type is a plain one,
 // else as hex.
 func (decoder) Rows(schema []gate.ResultColumn, data []byte, limit int) ([][]*string, error) {
 	var out [][]*string
 	for len(data) > 0 && len(out) < limit {
-		if len(data) < 5 || data[0] != 'D' {
-			return out, fmt.Errorf("row %d is not a DataRow message", len(out)+1)
-		}
-		n := int64(binary.BigEndian.Uint32(data[1:5]))
-		if n < 6 || n+1 > int64(len(data)) {
+		typ, body, rest, ok := frame(data)
+		if !ok {
 			return out, fmt.Errorf("row %d is cut off", len(out)+1)
 		}
-		row, err := decodeRow(schema, data[5:1+n])
-		if err != nil {
-			return out, fmt.Errorf("row %d: %w", len(out)+1, err)
+		data = rest
+		switch typ {
+		case 'D':
+			row, err := decodeRow(schema, body)
+			if err != nil {
+				return out, fmt.Errorf("row %d: %w", len(out)+1, err)
+			}
+			out = append(out, row)
+		case 'd':
+			out = append(out, []*string{copyCell(body)})
+		default:
+			return out, fmt.Errorf("row %d is not a DataRow message", len(out)+1)
 		}
-		out = append(out, row)
-		data = data[1+n:]
 	}
 	return out, nil
 }

@@ -16,6 +16,8 @@ type result struct {
 	events  []gate.Event
 	start   int // where in out the rows that are not in events begin; -1: none
 	outcome gate.Outcome
+	copying bool   // between CopyOutResponse and CopyDone
+	copied  uint64 // its CopyData messages
 }
 
 // begin starts the result of a request.
@@ -26,11 +28,15 @@ func (s *session) begin(e *gate.Entry, plan *guard.Plan) *result {
 
 // row passes a DataRow on as it is.
 func (s *session) row(body []byte) {
+	s.rowOf('D', body)
+}
+
+func (s *session) rowOf(typ byte, body []byte) {
 	r := s.current
 	if r.start < 0 {
 		r.start = len(s.out)
 	}
-	s.forward('D', body)
+	s.forward(typ, body)
 	r.outcome.Rows++
 	r.outcome.Bytes += uint64(len(body))
 }
@@ -52,6 +58,7 @@ func (s *session) complete(body []byte) error {
 		return s.breach("a malformed CommandComplete")
 	}
 	s.current.outcome.Summary = tag
+	s.current.copiedRows(tag)
 	if p := s.current.plan; p == nil || !slices.ContainsFunc(p.Statements, func(st guard.Statement) bool { return fits(tag, st.Verb) }) {
 		return s.breach("another command than was asked for: " + tag)
 	}
@@ -70,6 +77,8 @@ func fits(tag string, verb guard.Verb) bool {
 		words = []string{"ROLLBACK"}
 	case guard.Set:
 		words = []string{"SET", "RESET"}
+	case guard.CopyOut, guard.CopyIn:
+		words = []string{"COPY"}
 	case guard.DDL:
 		words = []string{"CREATE", "ALTER", "DROP", "TRUNCATE"}
 	default:

@@ -128,6 +128,7 @@ func FuzzMessages(f *testing.F) {
 		}
 		decodeDescribe(b, "Describe")
 		decodeExecute(b)
+		decodeCopyResponse(b)
 		if columns, err := decodeRowDescription(b); err == nil {
 			if again := withFormats(b, []int16{1}); len(columns) > 0 && len(again) != len(b) {
 				t.Fatal("a RowDescription changed its size")
@@ -150,6 +151,7 @@ func FuzzMessages(f *testing.F) {
 func FuzzRows(f *testing.F) {
 	row := appendMessage(nil, 'D', []byte{0, 2, 0, 0, 0, 1, 'x', 0xff, 0xff, 0xff, 0xff})
 	f.Add([]byte("\x00\x01id\x00\x00\x00\x00\x10\x00\x01\x00\x00\x00\x17\x00\x04\xff\xff\xff\xff\x00\x01"), row)
+	f.Add([]byte{}, appendMessage(appendMessage(nil, 'd', []byte("1\tx\n")), 'd', []byte("PGCOPY\n\xff")))
 	f.Fuzz(func(t *testing.T, schema, data []byte) {
 		columns, err := decoder{}.Schema(schema)
 		if err != nil {

@@ -235,6 +235,8 @@ func (a *analysis) top(n *pg.Node) error {
 		return a.drop(v.DropStmt)
 	case *pg.Node_TruncateStmt:
 		return a.truncate(v.TruncateStmt)
+	case *pg.Node_CopyStmt:
+		return a.copy(v.CopyStmt)
 	}
 	return a.notBuilt(0, statementName(n)+" statements are")
 }

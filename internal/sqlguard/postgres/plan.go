@@ -36,6 +36,8 @@ const (
 	Set        Verb = "SET"
 	Show       Verb = "SHOW"
 	DDL        Verb = "DDL"
+	CopyOut    Verb = "COPY TO"
+	CopyIn     Verb = "COPY FROM"
 )
 
 // Statement is one statement of a plan.

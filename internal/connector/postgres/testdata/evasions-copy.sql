@@ -1,0 +1,22 @@
+-- Ways around the guard by COPY, cursors, statements prepared in SQL, settings and channels, in the format of
+-- evasions.sql.
+-- @c01 | copy | app | q | alice\.w | MASK
+COPY customers TO STDOUT (FORMAT csv, HEADER, FORCE_QUOTE *)
+-- @c02 | copy | app | q | alice\.w | MASK
+COPY (TABLE customers) TO STDOUT CSV FORCE QUOTE email
+-- @c03 | copy | app | q | old\.o@corp | MASK
+COPY customers_arch TO STDOUT
+-- @c04 | copy | app | q | alice\.w | MASK
+COPY (SELECT * FROM v_contacts) TO STDOUT
+-- @c05 | copy | app | q | alice\.w | MASK
+COPY (SELECT c FROM customers c) TO STDOUT (FORMAT csv)
+-- @c06 | copy | app | q | alice\.w | MASK
+COPY (WITH x AS (DELETE FROM orders RETURNING customer_email) SELECT * FROM x) TO STDOUT
+-- @c07 | copy | app | q | alice\.w | MASK
+COPY (SELECT string_agg(email, ',') FROM customers) TO STDOUT (DELIMITER '@', NULL 'alice')
+-- @c08 | copy | app | q | alice\.w | MASK
+SELECT 1; COPY customers(email) TO STDOUT; COPY (SELECT 2) TO STDOUT
+-- @c09 | copy | su | q | COPY [0-9] | DENY
+COPY customers TO '{{dir}}/x'
+-- @c10 | copy | su | q | COPY [0-9] | DENY
+COPY (SELECT email FROM customers) TO PROGRAM 'cat'
