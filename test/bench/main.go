@@ -37,6 +37,10 @@ var (
 )
 
 func main() {
+	if len(os.Args) == 5 && os.Args[1] == "relay" {
+		fmt.Fprintln(os.Stderr, "bench: the relay:", relay(os.Args[2], os.Args[3], os.Args[4] == "true"))
+		os.Exit(1)
+	}
 	flag.Parse()
 	if err := run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -54,6 +58,7 @@ type bed struct {
 	direct string // DSNs
 	plain  string
 	tls    string
+	relay  map[bool]string // DSNs through a bare relay, by whether it syncs
 	pid    int
 	dir    string
 }
@@ -72,7 +77,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer stop()
-	fmt.Printf("%-34s %10s %10s %10s %10s %8s %12s\n", "case", "direct p50", "via p50", "added p50", "added p99", "ratio", "gateway CPU")
+	fmt.Printf("%-34s %10s %10s %10s %10s %8s %12s %12s\n", "case", "direct p50", "via p50", "added p50", "added p99", "ratio", "gateway CPU", "relay adds")
 	for _, gw := range []struct{ name, dsn string }{{"", b.plain}, {", TLS", b.tls}} {
 		for _, c := range cases {
 			if err := b.measure(ctx, c, c.name+gw.name, gw.dsn); err != nil {
@@ -100,8 +105,8 @@ var cases = []one{
 }
 
 func (b *bed) measure(ctx context.Context, c one, name, dsn string) error {
-	var conns [2]*pgx.Conn
-	for i, d := range []string{b.direct, dsn} {
+	var conns [3]*pgx.Conn
+	for i, d := range []string{b.direct, dsn, b.relay[c.write]} {
 		conn, err := pgx.Connect(ctx, d)
 		if err != nil {
 			return err
@@ -129,7 +134,7 @@ func (b *bed) measure(ctx context.Context, c one, name, dsn string) error {
 		return err
 	}
 	defer disk.close()
-	var times [3]samples // direct, through the gateway, the disk alone
+	var times [4]samples // direct, through the gateway, through the bare relay, the disk alone
 	count := *rounds
 	if c.write {
 		count = max(count/4, 200)
@@ -137,7 +142,7 @@ func (b *bed) measure(ctx context.Context, c one, name, dsn string) error {
 	var cpu time.Duration
 	for n := range count + count/10 {
 		if n == count/10 { // the rest was warm-up
-			times = [3]samples{}
+			times = [4]samples{}
 			cpu = cpuOf(b.pid)
 		}
 		for _, i := range mathrand.Perm(len(times)) {
@@ -160,13 +165,14 @@ func (b *bed) measure(ctx context.Context, c one, name, dsn string) error {
 	for i := range added {
 		added[i] = times[1][i] - times[0][i]
 	}
-	for _, s := range []samples{times[0], times[1], times[2], added} {
+	for _, s := range []samples{times[0], times[1], times[2], times[3], added} {
 		slices.Sort(s)
 	}
 	gain := times[1].at(50) - times[0].at(50)
-	fmt.Printf("%-34s %10s %10s %10s %10s %8.2f %12s", name, micro(times[0].at(50)), micro(times[1].at(50)), micro(gain), micro(added.at(99)), float64(times[1].at(50))/float64(times[0].at(50)), micro(cpu/time.Duration(count)))
+	floor := times[2].at(50) - times[0].at(50)
+	fmt.Printf("%-34s %10s %10s %10s %10s %8.2f %12s %12s", name, micro(times[0].at(50)), micro(times[1].at(50)), micro(gain), micro(added.at(99)), float64(times[1].at(50))/float64(times[0].at(50)), micro(cpu/time.Duration(count)), micro(floor))
 	if c.write {
-		fmt.Printf("   without the disk's fdatasync (p50 %s): %s", micro(times[2].at(50)), micro(gain-times[2].at(50)))
+		fmt.Printf("   without the disk's fdatasync (p50 %s): gateway %s, relay %s", micro(times[3].at(50)), micro(gain-times[3].at(50)), micro(floor-times[3].at(50)))
 	}
 	fmt.Println()
 	return nil
@@ -285,8 +291,18 @@ connections:
 	}
 	stops = append(stops, end)
 	through := fmt.Sprintf("host=127.0.0.1 port=%d dbname=shop user=bench password=%s ", pg, token)
+	direct := c.URL(shop.Role, password, "shop")
+	relays := map[bool]string{}
+	for _, sync := range []bool{false, true} {
+		dsn, end, err := startRelay(dir, direct, sync)
+		if err != nil {
+			return fail(err)
+		}
+		stops = append(stops, end)
+		relays[sync] = dsn
+	}
 	return &bed{
-		direct: c.URL(shop.Role, password, "shop"), plain: through + "sslmode=disable",
+		relay: relays, direct: direct, plain: through + "sslmode=disable",
 		tls: through + "sslmode=verify-full sslrootcert=" + filepath.Join(dir, "tls.crt"),
 		pid: pid, dir: dir,
 	}, stop, nil
