@@ -12,13 +12,16 @@ export CGO_ENABLED := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo test test-all lint bench fuzz clean
+.PHONY: help deps deps-all build demo test test-all lint bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 deps: ## make sure of a C compiler, PostgreSQL's server programs and psql
 	@scripts/deps
+
+deps-all: ## also of PostGIS, the clients of other languages and PostgreSQL 18, for test-all
+	@scripts/deps all
 
 build: ## build bin/gatehouse
 	go build $(FLAGS) -ldflags '-X main.version=$(VERSION)' -o bin/gatehouse ./cmd/gatehouse
@@ -29,7 +32,7 @@ demo: deps build ## a gateway with a database of its own, and a tour (ARGS="..."
 test: deps build ## everything that is quick, with the race detector
 	go test -race -timeout 10m ./...
 
-test-all: deps build ## the end-to-end tests at full length, and each fuzz target for 10s
+test-all: deps-all build ## the end-to-end tests at full length, and each fuzz target for 10s
 	GATEHOUSE_TEST_ALL=1 go test -race -timeout 60m ./test/...
 	scripts/fuzz 10s
 

@@ -37,6 +37,8 @@ type Options struct {
 	Settings map[string]string
 	// TLS gives the server a certificate of its own authority (see Cluster.CA).
 	TLS bool
+	// Programs is the folder with initdb and postgres; "" takes what Programs finds.
+	Programs string
 	// Ephemeral leaves out what protects data against a crash of the machine.
 	Ephemeral bool
 }
@@ -86,9 +88,12 @@ func version(path string) int {
 // Start makes a cluster and waits until it answers. As root it runs as the user postgres, or nobody:
 // PostgreSQL refuses to run as root.
 func Start(ctx context.Context, o Options) (*Cluster, error) {
-	programs, err := Programs()
-	if err != nil {
-		return nil, err
+	programs := o.Programs
+	if programs == "" {
+		var err error
+		if programs, err = Programs(); err != nil {
+			return nil, err
+		}
 	}
 	cred, err := credential()
 	if err != nil {
