@@ -35,6 +35,7 @@ type catalogs struct {
 	checked bool // the role was inspected on conn
 	epoch   uint64
 	sum     [32]byte
+	kept    *keptLabels
 
 	state   sync.RWMutex
 	now     *guard.Catalog
@@ -47,7 +48,7 @@ func newCatalogs(o *Options, c gate.Connection, log *slog.Logger) (*catalogs, er
 	if o.config == nil {
 		return nil, errors.New("the options were not decoded")
 	}
-	return &catalogs{options: o, connection: c, log: log}, nil
+	return &catalogs{options: o, connection: c, log: log, kept: newKeptLabels()}, nil
 }
 
 // Current is the catalog, at most catalogTTL old.
@@ -158,7 +159,7 @@ func (c *catalogs) load(ctx context.Context) (*guard.Catalog, *Facts, error) {
 	if err := tx.QueryRow(ctx, settings).Scan(&facts.ServerVersion, &facts.ServerEncoding, &facts.DateStyle, &facts.IntervalStyle, &facts.TimeZone); err != nil {
 		return nil, nil, fmt.Errorf("read the catalog: %w", err)
 	}
-	r := &reader{ctx: ctx, tx: tx, catalog: &guard.Catalog{
+	r := &reader{ctx: ctx, tx: tx, kept: c.kept, catalog: &guard.Catalog{
 		Connection: c.connection.Resource(),
 		SearchPath: c.options.SearchPath,
 		Relations:  map[guard.Name]*guard.Relation{},

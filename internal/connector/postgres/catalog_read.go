@@ -14,6 +14,7 @@ type reader struct {
 	ctx     context.Context
 	tx      pgx.Tx
 	catalog *guard.Catalog
+	kept    *keptLabels
 
 	functions map[uint32]guard.Function
 	types     map[uint32]*guard.Type

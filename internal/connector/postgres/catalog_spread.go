@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	guard "gatehouse/internal/sqlguard/postgres"
@@ -110,21 +109,21 @@ func (r *reader) spreadCascades() {
 // the same values: over foreign keys, inheritance, generated columns and views.
 func (r *reader) applyLabels(labels map[guard.Name]map[string][]string) error {
 	has := map[columnKey][]string{}
-	var work []columnKey
 	for name, columns := range labels {
-		rel := r.catalog.Relations[name]
-		if rel == nil {
-			return fmt.Errorf("labels: there is no table %s: correct it in the configuration", name)
-		}
 		for c, list := range columns {
-			col := rel.Column(c)
-			if col == nil {
-				return fmt.Errorf("labels: table %s has no column %q: correct it in the configuration", name, c)
+			k, err := r.labelled(name, c)
+			if err != nil {
+				return err
 			}
-			k := columnKey{rel.OID, col.Number}
-			has[k] = append(has[k], list...)
-			work = append(work, k)
+			if k.oid != 0 {
+				has[k] = append(has[k], list...)
+			}
 		}
+	}
+	r.kept.restore(r.catalog, has)
+	var work []columnKey
+	for k := range has {
+		work = append(work, k)
 	}
 	for len(work) > 0 {
 		k := work[len(work)-1]
@@ -151,6 +150,7 @@ func (r *reader) applyLabels(labels map[guard.Name]map[string][]string) error {
 			if rel.Columns[i].Number == k.number {
 				slices.Sort(list)
 				rel.Columns[i].Labels = slices.Compact(list)
+				r.kept.keep(rel, &rel.Columns[i])
 			}
 		}
 	}

@@ -1,0 +1,68 @@
+package postgres
+
+import (
+	"fmt"
+	"slices"
+
+	guard "gatehouse/internal/sqlguard/postgres"
+)
+
+// keptLabels are the labels that columns were once seen with, by OID and attribute number: what a column
+// holds stays when it, or its table, gets another name, or loses the foreign key that its label came over.
+// They are kept as long as the gateway runs.
+type keptLabels struct {
+	columns map[columnKey][]string
+	found   map[configuredColumn]bool // what the configuration names and was there once
+}
+
+type configuredColumn struct {
+	table  guard.Name
+	column string
+}
+
+func newKeptLabels() *keptLabels {
+	return &keptLabels{columns: map[columnKey][]string{}, found: map[configuredColumn]bool{}}
+}
+
+// labelled finds a column that the configuration labels. One that was never there is an error; one that has
+// gone has no key: its label stays on what it was renamed to.
+func (r *reader) labelled(table guard.Name, column string) (columnKey, error) {
+	at := configuredColumn{table, column}
+	rel := r.catalog.Relations[table]
+	if rel != nil {
+		if c := rel.Column(column); c != nil {
+			r.kept.found[at] = true
+			return columnKey{rel.OID, c.Number}, nil
+		}
+	}
+	switch {
+	case r.kept.found[at]:
+		return columnKey{}, nil
+	case rel == nil:
+		return columnKey{}, fmt.Errorf("labels: there is no table %s: correct it in the configuration", table)
+	}
+	return columnKey{}, fmt.Errorf("labels: table %s has no column %q: correct it in the configuration", table, column)
+}
+
+// keep remembers the labels of a column that stores values. What a view shows changes with its definition.
+func (k *keptLabels) keep(r *guard.Relation, c *guard.Column) {
+	if r.Kind != guard.View {
+		k.columns[columnKey{r.OID, c.Number}] = c.Labels
+	}
+}
+
+// restore adds what was remembered of the columns that are still there, and forgets the others.
+func (k *keptLabels) restore(c *guard.Catalog, has map[columnKey][]string) {
+	for at, labels := range k.columns {
+		rel := c.ByOID[at.oid]
+		if rel == nil || !slices.ContainsFunc(rel.Columns, func(c guard.Column) bool { return c.Number == at.number }) {
+			delete(k.columns, at)
+			continue
+		}
+		for _, l := range labels {
+			if !slices.Contains(has[at], l) {
+				has[at] = append(has[at], l)
+			}
+		}
+	}
+}
