@@ -153,6 +153,12 @@ func (r *replay) text(at time.Time, ev record.Event) error {
 		}
 	case gate.ResultRows:
 		return r.result(ev)
+	case gate.StreamBytes:
+		var b gate.StreamBody
+		if read(&b) {
+			r.about(ev.Request)
+			r.say("  the client sent %d bytes (%s), sha256 %s", b.Bytes, b.Ended, b.SHA256)
+		}
 	case gate.Responded:
 		var o gate.Outcome
 		if read(&o) {

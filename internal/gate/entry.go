@@ -61,14 +61,20 @@ func (e *Entry) Ready() error {
 func (e *Entry) Open() bool { return e != nil && e.session != nil && !e.closed.Load() }
 
 // Record writes a part of the response, before the client gets it. After an error the session must end.
-func (e *Entry) Record(events ...Event) error {
+func (e *Entry) Record(events ...Event) error { return e.record(false, events) }
+
+// RecordOnDisk writes a part of what was asked, and is back when it is on the disk: before what makes it take
+// effect is forwarded.
+func (e *Entry) RecordOnDisk(events ...Event) error { return e.record(true, events) }
+
+func (e *Entry) record(durable bool, events []Event) error {
 	if !e.Open() {
 		return errNoEntry
 	}
 	for i := range events {
 		events[i].Request = e.number
 	}
-	if err := e.session.recording.Append(false, events...); err != nil {
+	if err := e.session.recording.Append(durable, events...); err != nil {
 		return e.session.unrecorded(err)
 	}
 	return nil

@@ -17,6 +17,7 @@ const (
 	Approved      EventKind = "approval"
 	ResultSchema  EventKind = "result.schema"
 	ResultRows    EventKind = "result.rows"
+	StreamBytes   EventKind = "stream.bytes"
 	Responded     EventKind = "response"
 	SessionClosed EventKind = "session.close"
 )
@@ -90,6 +91,15 @@ type ApprovalBody struct {
 	By     string `json:"by,omitempty"`
 	Reason string `json:"reason,omitempty"`
 	Hash   string `json:"hash,omitempty"`
+}
+
+// StreamBody is the body of StreamBytes: what a client sent into an open request. It is not kept whole; the
+// hash proves what it was.
+type StreamBody struct {
+	// Ended is how the stream ended: "done", or "failed" where the client or the server gave it up.
+	Ended  string `json:"ended"`
+	Bytes  uint64 `json:"bytes"`
+	SHA256 string `json:"sha256"` // of the bytes without the protocol's framing, in hex
 }
 
 // Outcome is the body of Responded: how a forwarded request ended.

@@ -23,6 +23,7 @@ type item struct {
 	portal    *portal
 	sequence  uint64
 	done      chan struct{} // answerBarrier
+	copy      *copyIn       // of a batch with a COPY FROM STDIN
 }
 
 type itemKind int
@@ -93,8 +94,11 @@ func (s *session) take(items []item) {
 		s.endBroken()
 	}
 	for i := range items {
-		if items[i].kind == answerBarrier { // the judge may look at everything here from now on
+		switch items[i].kind { // the judge may look at everything here from now on
+		case answerBarrier:
 			close(items[i].done)
+		case answerBatchEnd:
+			items[i].copy.finish()
 		}
 	}
 }
@@ -350,6 +354,10 @@ func (s *session) answerQuery(it *item) error {
 			if err := s.copyOut(typ, body); err != nil {
 				return err
 			}
+		case 'G':
+			if err := s.copyBegins(it, body); err != nil {
+				return err
+			}
 		case 'C':
 			if err := s.complete(body); err != nil {
 				return err
@@ -358,6 +366,7 @@ func (s *session) answerQuery(it *item) error {
 		case 'I':
 			s.forward(typ, body)
 		case 'E':
+			it.copy.fail()
 			s.gatherRows()
 			text, err := s.forwardError(body)
 			if err != nil {
@@ -401,6 +410,11 @@ func (s *session) answerExecute(it *item) error {
 				return err
 			}
 			continue
+		case 'G':
+			if err := s.copyBegins(it, body); err != nil {
+				return err
+			}
+			continue
 		case 'C':
 			if err := s.complete(body); err != nil {
 				return err
@@ -414,6 +428,7 @@ func (s *session) answerExecute(it *item) error {
 			s.current = nil
 			return p.entry.Record(r.events...) // it can be executed again
 		case 'E':
+			it.copy.fail()
 			s.gatherRows()
 			s.current = nil
 			text, err := s.forwardError(body)

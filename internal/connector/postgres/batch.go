@@ -83,7 +83,19 @@ func (s *session) finish(ctx context.Context, end byte) error {
 		r, _ := refusalFrom(err)
 		return s.refuseEnded(r, end)
 	}
+	copying, misplaced := d.copies()
+	if misplaced {
+		for _, e := range entries {
+			if err := closeEntry(e, gate.Outcome{Status: "refused", Summary: "not forwarded: messages behind a COPY FROM STDIN"}); err != nil {
+				return err
+			}
+		}
+		return s.refuseEnded(nameError("0A000", "Messages behind the Execute of a COPY FROM STDIN, before its rows, are not understood.", "Send it last before a Sync or Flush, then the rows."), end)
+	}
 	frames, items := d.apply(entries)
+	if copying {
+		return s.copyBatch(end, d, append(entries, d.reused...), frames, items)
+	}
 	return s.endBatch(end, append(entries, d.reused...), frames, items)
 }
 

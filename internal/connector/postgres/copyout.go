@@ -43,10 +43,15 @@ func (s *session) copyOut(typ byte, body []byte) error {
 // checkCopy says whether the plan has a COPY in that direction and the response that begins it is well-formed.
 func (s *session) checkCopy(body []byte, verb guard.Verb) error {
 	p := s.current.plan
-	if p == nil || !slices.ContainsFunc(p.Statements, func(st guard.Statement) bool { return st.Verb == verb }) {
+	if !has(p, verb) {
 		return fmt.Errorf("the plan has no %s", verb)
 	}
 	return decodeCopyResponse(body)
+}
+
+// has says whether a plan has a statement of the verb.
+func has(p *guard.Plan, verb guard.Verb) bool {
+	return p != nil && slices.ContainsFunc(p.Statements, func(st guard.Statement) bool { return st.Verb == verb })
 }
 
 // decodeCopyResponse checks a CopyInResponse or CopyOutResponse: the format, and one for each column.

@@ -166,7 +166,8 @@ func (f *field) serve() {
 		Schemas: []policy.Source{{Name: "postgres.cedarschema", Text: schema}},
 		Policies: []policy.Source{
 			{Name: "starter.cedar", Text: deploy.Starter},
-			{Name: "test.cedar", Text: []byte(`@id("test-writes") permit (principal, action in Action::"write", resource);`)},
+			{Name: "test.cedar", Text: []byte(`@id("test-writes") permit (principal, action in Action::"write", resource);
+@id("test-no-insert") forbid (principal, action == Action::"insert", resource in Table::"shop/public.orders");`)},
 		},
 		Access: []policy.Access{{Connection: "shop", Groups: []string{"ai-agents"}}},
 	})

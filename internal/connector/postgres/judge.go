@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse/internal/gate"
+	guard "gatehouse/internal/sqlguard/postgres"
 )
 
 // Bounds of a batch: it ends at a Sync or a Flush, and before it grows beyond these.
@@ -37,6 +38,13 @@ func (s *session) judge(ctx context.Context) error {
 		typ, body, err := s.in.next(maxMessage)
 		if err != nil {
 			return err
+		}
+		if s.copy != nil {
+			if taken, err := s.copyMessage(typ, body); err != nil {
+				return err
+			} else if taken {
+				continue
+			}
 		}
 		switch typ {
 		case 'X':
@@ -103,7 +111,10 @@ func (s *session) simple(ctx context.Context, body []byte) error {
 	delete(s.statements, "")
 	s.unsynced = false
 	frame := appendMessage(nil, 'Q', []byte(req.plan.Text), []byte{0})
-	return s.send(entries, frame, []item{{kind: answerQuery, entry: entries[0], plan: req.plan, sequence: s.sequence}})
+	if has(req.plan, guard.CopyIn) {
+		s.copy = newCopyIn(entries[0])
+	}
+	return s.sendAndCopy(entries, frame, []item{{kind: answerQuery, entry: entries[0], plan: req.plan, sequence: s.sequence}})
 }
 
 // admit passes a batch through the gate. While it is held a cancel, or a client that leaves, withdraws it.
@@ -191,7 +202,10 @@ func (s *session) send(entries []*gate.Entry, frames []byte, items []item) error
 	}
 	s.pending.Add(1)
 	items = append(items, item{kind: answerBatchEnd})
-	if len(frames) <= maxExchange && s.outstanding.Load() == 0 {
+	for i := range items {
+		items[i].copy = s.copy
+	}
+	if s.copy == nil && len(frames) <= maxExchange && s.outstanding.Load() == 0 {
 		return s.exchange(frames, items)
 	}
 	if err := s.push(items); err != nil {

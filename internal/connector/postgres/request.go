@@ -105,7 +105,11 @@ func (r *request) Preview(context.Context) (gate.Preview, error) {
 	for _, st := range r.plan.Statements {
 		verbs = append(verbs, string(st.Verb))
 	}
-	return gate.Preview{Summary: strings.Join(verbs, "; ")}, nil
+	p := gate.Preview{Summary: strings.Join(verbs, "; ")}
+	if has(r.plan, guard.CopyIn) {
+		p.Lines = []string{"The rows come from the client after the approval; how many bytes and their hash are recorded."}
+	}
+	return p, nil
 }
 
 // Recheck understands the text again; it must still mean the same.

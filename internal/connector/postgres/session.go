@@ -42,6 +42,7 @@ type session struct {
 	unsynced   bool // a batch without a Sync went upstream
 	sequence   uint64
 	seen       sight
+	copy       *copyIn            // of the batch under way, where it has a COPY FROM STDIN
 	withdraw   context.CancelFunc // ends the context of the batch that is being admitted
 
 	// Between the two.
@@ -189,7 +190,7 @@ func (s *session) kill(reason string, r *gate.Refusal) {
 		stop()
 	}
 	if up != nil {
-		up.conn.SetReadDeadline(time.Now().Add(time.Second)) // whoever reads it ends
+		up.conn.SetDeadline(time.Now().Add(time.Second)) // whoever reads or writes it ends
 	}
 	if waiting != nil {
 		waiting()

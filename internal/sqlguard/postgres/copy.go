@@ -20,7 +20,8 @@ func (a *analysis) copy(v *pg.CopyStmt) error {
 		return err
 	}
 	if v.IsFrom {
-		return a.notBuilt(0, "COPY FROM statements are")
+		a.statement.Verb = CopyIn
+		return a.copyFrom(v)
 	}
 	a.statement.Verb = CopyOut
 	if v.Relation != nil {
@@ -118,6 +119,28 @@ func (a *analysis) copied(v *pg.CopyStmt, r *Relation, seen func(*Column) bool) 
 		out = append(out, name)
 	}
 	return out, nil
+}
+
+// copyFrom understands COPY FROM STDIN: a write of the columns that it names, which are always said, so that
+// they cannot change before it runs.
+func (a *analysis) copyFrom(v *pg.CopyStmt) error {
+	relation := v.Relation
+	it, err := a.target(relation, "insert")
+	if err != nil {
+		return err
+	}
+	columns, err := a.copied(v, it.relation, func(*Column) bool { return true })
+	if err != nil {
+		return err
+	}
+	v.Attlist = nil
+	for _, name := range columns {
+		if err := a.writes("insert", it, name, relation.Location); err != nil {
+			return err
+		}
+		v.Attlist = append(v.Attlist, pg.MakeStrNode(name))
+	}
+	return a.exprs(&scope{items: []*item{it}}, v.WhereClause)
 }
 
 // copyOptions understands the options of a COPY, and writes them in one way. The encoding is the session's,
