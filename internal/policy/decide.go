@@ -105,6 +105,9 @@ func defaultMask(labels []string) Mask {
 		case l == "secret" || strings.HasPrefix(l, "secret."):
 			own = MaskNull
 		}
+		if mask != own && min(mask, own) >= MaskPartial && max(mask, own) < MaskNone {
+			own = MaskRedact // they show different parts of a value: together that is more than either
+		}
 		mask = min(mask, own)
 	}
 	return mask

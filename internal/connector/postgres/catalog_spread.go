@@ -22,6 +22,8 @@ func (r *reader) spreadChildren() {
 					continue
 				}
 				rel.Children = append(rel.Children, child)
+				below := r.catalog.ByOID[child]
+				below.Parents = append(below.Parents, oid)
 				for _, f := range calls[child] {
 					r.call(oid, f.OID)
 				}
@@ -163,6 +165,7 @@ func (r *reader) sort() {
 	for _, rel := range r.catalog.ByOID {
 		slices.Sort(rel.Reaches)
 		slices.Sort(rel.Children)
+		slices.Sort(rel.Parents)
 		slices.SortFunc(rel.Calls, byOID)
 		slices.SortFunc(rel.Cascades, func(a, b guard.Cascade) int { return cmp.Compare(a.OID, b.OID) })
 	}

@@ -39,7 +39,7 @@ func (s *session) noteMasks(ctx context.Context) error {
 func anythingMasked(c *guard.Catalog, slice *policy.Slice) bool {
 	for _, r := range c.Relations {
 		for i := range r.Columns {
-			e := slice.Read(c.ColumnResource(r, &r.Columns[i]))
+			e := c.Exposure(slice, r, &r.Columns[i])
 			if !e.Visible || e.Mask != policy.MaskNone {
 				return true
 			}

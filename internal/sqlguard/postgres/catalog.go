@@ -89,6 +89,8 @@ type Relation struct {
 	Version string `json:"-"`
 	// Children are the relations that inherit from this one, partitions among them, transitively.
 	Children []uint32
+	// Parents are the relations that this one inherits from or is a partition of, transitively.
+	Parents []uint32
 	// Cascades are the relations that a DELETE or an UPDATE of a key reaches through foreign keys
 	// (CASCADE, SET NULL, SET DEFAULT), transitively, itself excluded.
 	Cascades []Cascade

@@ -196,7 +196,7 @@ func (a *analysis) relation(r *Relation) {
 }
 
 func (a *analysis) read(r *Relation, c *Column) policy.Exposure {
-	return a.env.Sight.Read(a.env.Catalog.ColumnResource(r, c))
+	return a.env.Catalog.Exposure(a.env.Sight, r, c)
 }
 
 // top understands one statement.

@@ -51,13 +51,16 @@ func shop() Environment {
 	odd := &Relation{OID: 104, Name: Name{"public", "Odd Table"}, Kind: Table, Columns: []Column{col(1, "Col \"x\"", text, "text"), col(2, "tag", Name{"public", "citext"}, "public.citext")}}
 	odd.Columns[1].Extension = true
 	vault := &Relation{OID: 105, Name: Name{"public", "vault"}, Kind: Table, Columns: []Column{col(1, "id", integer, "integer")}}
+	log := &Relation{OID: 106, Name: Name{"public", "log"}, Kind: PartitionedTable, Columns: []Column{col(1, "id", integer, "integer"), col(2, "said", text, "text"), col(3, "who", text, "text")}, Children: []uint32{107}}
+	part := &Relation{OID: 107, Name: Name{"public", "log_2024"}, Kind: Table, Columns: []Column{col(1, "who", text, "text"), col(2, "id", integer, "integer"), col(3, "said", text, "text")}, Parents: []uint32{106}}
+	below := &Relation{OID: 108, Name: Name{"public", "vault_part"}, Kind: Table, Columns: []Column{col(1, "id", integer, "integer")}, Parents: []uint32{105}}
 	c := &Catalog{
 		Connection: policy.Resource{Entity: policy.Entity{Type: "Connection", ID: "orders"}},
 		Epoch:      1, SearchPath: []string{"public"},
 		Relations: map[Name]*Relation{}, ByOID: map[uint32]*Relation{},
 		Types: map[Name]*Type{{"public", "mood"}: {OID: 1, Name: Name{"public", "mood"}, Kind: 'e'}},
 	}
-	for _, r := range []*Relation{customers, orders, audited, names, odd, vault} {
+	for _, r := range []*Relation{customers, orders, audited, names, odd, vault, log, part, below} {
 		c.Relations[r.Name], c.ByOID[r.OID] = r, r
 	}
 	return Environment{Catalog: c, Sight: eyes{
@@ -66,6 +69,8 @@ func shop() Environment {
 		"orders/public.customers.profile": {Visible: true, Mask: policy.MaskRedact},
 		"orders/public.customers.secret":  {},
 		"orders/public.names.who":         {Visible: true, Mask: policy.MaskRedact},
+		"orders/public.log.said":          {},
+		"orders/public.log.who":           {Visible: true, Mask: policy.MaskRedact},
 		"orders/public.vault":             {},
 		"orders/public.vault.id":          {},
 	}}

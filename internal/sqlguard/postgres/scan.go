@@ -132,9 +132,8 @@ func (a *analysis) fillScans() error {
 
 // readable refuses relations that cannot be read safely.
 func (a *analysis) readable(r *Relation, location int32) error {
-	table := a.env.Catalog.TableResource(r.Name)
-	if !a.env.Sight.Read(table).Visible {
-		return a.denied(location, "The statement reads "+table.ID+", which no policy permits.", policy.Touch{Action: "read", Resource: table})
+	if table := a.barred(r); table != nil {
+		return a.denied(location, "The statement reads "+table.ID+", which no policy permits.", policy.Touch{Action: "read", Resource: *table})
 	}
 	switch r.Kind {
 	case Table, PartitionedTable, ForeignTable:
@@ -167,13 +166,12 @@ func (a *analysis) reached(view *Relation, oid uint32, location int32) error {
 	if below == nil {
 		return a.notBuilt(location, "Views over relations outside the connection's schemas ("+view.Name.String()+") are")
 	}
-	table := a.env.Catalog.TableResource(below.Name)
-	if !a.env.Sight.Read(table).Visible {
-		return a.denied(location, "The view "+view.Name.String()+" reads "+table.ID+", which no policy permits.", policy.Touch{Action: "read", Resource: table})
+	if table := a.barred(below); table != nil {
+		return a.denied(location, "The view "+view.Name.String()+" reads "+table.ID+", which no policy permits.", policy.Touch{Action: "read", Resource: *table})
 	}
 	for i := range below.Columns {
-		c := a.env.Catalog.ColumnResource(below, &below.Columns[i])
-		if !a.env.Sight.Read(c).Visible {
+		if !a.read(below, &below.Columns[i]).Visible {
+			c := a.env.Catalog.ColumnResource(below, &below.Columns[i])
 			return a.denied(location, "The view "+view.Name.String()+" can show the column "+c.ID+", which no policy permits.", policy.Touch{Action: "read", Resource: c})
 		}
 	}

@@ -97,7 +97,7 @@ func (a *analysis) use(it *item, c *column, location int32, direct bool) error {
 func (a *analysis) useSource(src source, location int32) error {
 	r := src.item.relation
 	resource := a.env.Catalog.ColumnResource(r, src.column)
-	e := a.env.Sight.Read(resource)
+	e := a.read(r, src.column)
 	switch {
 	case !e.Visible:
 		return a.denied(location, "The statement reads the column "+resource.ID+", which no policy permits.", policy.Touch{Action: "read", Resource: resource})

@@ -389,7 +389,7 @@ func (a *analysis) starItem(c *pg.ColumnRef, s *scope, items *[]*item) (string, 
 // returned is the target of a column of the written table, masked where it must be.
 func (a *analysis) returned(c *Column, it *item, name string, location int32) (*pg.Node, error) {
 	resource := a.env.Catalog.ColumnResource(it.relation, c)
-	e := a.env.Sight.Read(resource)
+	e := a.read(it.relation, c)
 	if !e.Visible {
 		return nil, a.denied(location, "The statement returns the column "+resource.ID+", which no policy permits.", policy.Touch{Action: "read", Resource: resource})
 	}
