@@ -56,6 +56,11 @@ func (t *target) dial(ctx context.Context, settings map[string]string) (*upstrea
 	if err != nil {
 		return nil, nil, fmt.Errorf("connect to the database: %w", err)
 	}
+	// Where signing in was slow, pgconn may still read in the background: it would take bytes of the session.
+	if err := pg.SyncConn(ctx); err != nil {
+		pg.Close(ctx)
+		return nil, nil, fmt.Errorf("quieten the connection: %w", err)
+	}
 	h, err := pg.Hijack()
 	if err != nil {
 		pg.Close(ctx)
