@@ -44,6 +44,8 @@ type Input struct {
 	Schemas  []Source
 	Policies []Source
 	Access   []Access
+	// Rows says what is wrong with the text of a row filter; nil where no connector can filter rows.
+	Rows func(text string) error
 }
 
 // Problem is one thing that is wrong with a policy, and where.
@@ -77,12 +79,13 @@ type compiler struct {
 	set      *Set
 	problems Problems
 	check    *validate.Validator
+	rows     func(string) error
 	ids      map[string]string // id -> where it was first used
 }
 
 // Compile parses and validates policies. Its error is Problems, with every problem found.
 func Compile(in Input) (*Set, error) {
-	c := &compiler{set: &Set{actions: map[string]types.EntityUIDSet{}}, ids: map[string]string{}}
+	c := &compiler{set: &Set{actions: map[string]types.EntityUIDSet{}}, ids: map[string]string{}, rows: in.Rows}
 	if err := c.schema(in.Schemas); err != nil {
 		return nil, err
 	}
@@ -99,6 +102,7 @@ func Compile(in Input) (*Set, error) {
 		return nil, c.problems
 	}
 	slices.SortFunc(c.set.rules, func(a, b *rule) int { return strings.Compare(a.id, b.id) })
+	c.warn()
 	c.set.version = hex.EncodeToString(hash.Sum(nil)[:8])
 	return c.set, nil
 }
@@ -170,6 +174,7 @@ func (c *compiler) policy(source string, p *cedar.Policy, id string) {
 		c.problems = append(c.problems, Problem{Source: source, Line: pos.Line, Column: pos.Column, Message: fmt.Sprintf(format, args...)})
 	}
 	r := &rule{id: id, policy: p, forbid: p.Effect() == cedar.Forbid}
+	r.exact = exact(p)
 	annotations := p.Annotations()
 	if v, ok := annotations["id"]; ok {
 		r.id = string(v)
@@ -220,8 +225,20 @@ func (c *compiler) annotation(r *rule, name, value string) error {
 			return errors.New("@id is empty")
 		}
 	case "description":
-	case "rows", "limit":
-		return fmt.Errorf("@%s is not built yet: leave it out", name)
+	case "rows":
+		return c.filter(r, value)
+	case "limit":
+		l, err := ParseLimit(value)
+		if err != nil {
+			return fmt.Errorf("@limit: %w", err)
+		}
+		if !c.confined(r, func(action string) bool { return !slices.Contains(unlimited, action) }) {
+			return errors.New("@limit is misplaced: name the actions whose results it bounds, such as read")
+		}
+		r.limit = l
+		if c.rows == nil {
+			return errors.New("@limit is not built yet: leave it out")
+		}
 	case "approval":
 		group, quorum, found := strings.Cut(value, ",")
 		a := Approval{Group: strings.TrimSpace(group), Quorum: 1, Policy: r.id}
@@ -240,7 +257,7 @@ func (c *compiler) annotation(r *rule, name, value string) error {
 		}
 		r.approval = &a
 	case "mask":
-		m, err := ParseMask(value)
+		m, err := parseMask(value)
 		if err != nil {
 			return fmt.Errorf("@mask: %w", err)
 		}
@@ -276,8 +293,46 @@ func groupName(group string) error {
 
 var personal = []string{"approve", "review"}
 
+// unlimited are the actions that give nothing back that a limit could bound.
+var unlimited = []string{"approve", "review", "connect", "set", "reveal"}
+
+// filter takes a row filter: one that a connector understands, on a policy about rows alone.
+func (c *compiler) filter(r *rule, text string) error {
+	if c.rows == nil {
+		return errors.New("@rows: no connector of this gateway can filter rows: leave it out")
+	}
+	if err := c.rows(text); err != nil {
+		return fmt.Errorf("@rows: %w", err)
+	}
+	if !c.confined(r, func(action string) bool { return action == "explain" || slices.Contains(filtered, action) }) {
+		return errors.New("@rows is misplaced: it belongs on a policy whose actions are among read, insert, update, delete")
+	}
+	r.rows = text
+	return nil
+}
+
 // scoped says whether the scope of a policy reaches an action that fits.
 func (c *compiler) scoped(r *rule, fits func(string) bool) bool {
+	return slices.ContainsFunc(c.reached(r), fits)
+}
+
+// confined says whether the scope of a policy reaches actions that fit, and no others.
+func (c *compiler) confined(r *rule, fits func(string) bool) bool {
+	return c.scoped(r, fits) && !c.scoped(r, func(action string) bool { return !fits(action) && !c.group(action) })
+}
+
+// group says whether an action is only there to hold others.
+func (c *compiler) group(action string) bool {
+	for _, parents := range c.set.actions {
+		if parents.Contains(types.NewEntityUID("Action", types.String(action))) {
+			return true
+		}
+	}
+	return false
+}
+
+// reached are the actions of the schema that the scope of a policy reaches.
+func (c *compiler) reached(r *rule) []string {
 	var named []types.EntityUID
 	switch a := r.policy.AST().Action.(type) {
 	case ast.ScopeTypeEq:
@@ -287,16 +342,57 @@ func (c *compiler) scoped(r *rule, fits func(string) bool) bool {
 	case ast.ScopeTypeInSet:
 		named = a.Entities
 	default:
-		return true
+		return slices.Collect(maps.Keys(c.set.actions))
 	}
+	var out []string
 	for name, parents := range c.set.actions {
-		for _, n := range named {
-			if fits(name) && (string(n.ID) == name || parents.Contains(n)) {
-				return true
-			}
+		if slices.ContainsFunc(named, func(n types.EntityUID) bool { return string(n.ID) == name || parents.Contains(n) }) {
+			out = append(out, name)
 		}
 	}
-	return false
+	return out
+}
+
+// exact is the one resource that a policy's scope names; zero where it names none.
+func exact(p *cedar.Policy) types.EntityUID {
+	switch r := p.AST().Resource.(type) {
+	case ast.ScopeTypeEq:
+		return r.Entity
+	case ast.ScopeTypeIn:
+		return r.Entity
+	}
+	return types.EntityUID{}
+}
+
+// warn names permits whose row filter has no effect: wherever one matches, so does another that has none.
+func (c *compiler) warn() {
+	for _, narrow := range c.set.rules {
+		if narrow.forbid || narrow.rows == "" {
+			continue
+		}
+		for _, wide := range c.set.rules {
+			if wide.forbid || wide.rows != "" || wide.approval != nil || !everywhere(wide) || !c.covers(wide, narrow) {
+				continue
+			}
+			pos := narrow.policy.Position()
+			c.set.warnings = append(c.set.warnings, Problem{Source: pos.Filename, Line: pos.Line, Column: pos.Column,
+				Message: fmt.Sprintf("the filter of %q has no effect: %q permits the same without one; use a forbid to narrow it", narrow.id, wide.id)})
+		}
+	}
+}
+
+// everywhere says whether a policy matches every principal and resource.
+func everywhere(r *rule) bool {
+	p := r.policy.AST()
+	_, anyone := p.Principal.(ast.ScopeTypeAll)
+	_, anything := p.Resource.(ast.ScopeTypeAll)
+	return anyone && anything && len(p.Conditions) == 0
+}
+
+// covers says whether a policy reaches every action that another reaches.
+func (c *compiler) covers(wide, narrow *rule) bool {
+	all := c.reached(wide)
+	return !slices.ContainsFunc(c.reached(narrow), func(action string) bool { return !slices.Contains(all, action) })
 }
 
 // nearest is the word that takes the fewest changes.

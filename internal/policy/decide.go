@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"slices"
@@ -12,9 +13,10 @@ import (
 
 // decide decides one touch for one party.
 //
-// Permits are generous: each one that matches is a way to be permitted, with its own obligations; ways
-// without an approval come first, then those that show more. Forbids are strict: each one that matches
-// must be met, and one without an obligation refuses. Any error of evaluation refuses.
+// Permits are generous: each one that matches is a way to be permitted, with its own bundle of obligations,
+// and bundles are never mixed; ways without an approval come first, then those that show more. Forbids are
+// strict: each one that matches must be met, and one without an obligation, or with one that cannot be met,
+// refuses. Any error of evaluation refuses.
 func (s *Set) decide(p party, t *Touch) *verdict {
 	if !p.valid {
 		return &verdict{}
@@ -25,33 +27,40 @@ func (s *Set) decide(p party, t *Touch) *verdict {
 	}
 	var forbidden []string
 	for _, r := range forbids {
-		if !r.obliges() {
+		if !r.obliges() || r.rows != "" && !filterable(t) {
 			forbidden = append(forbidden, r.id)
 		}
 	}
-	if len(forbidden) > 0 || len(permits) == 0 {
+	ways := s.ways(p, t, permits)
+	if len(forbidden) > 0 || len(ways) == 0 {
 		return &verdict{forbidden: forbidden, policies: forbidden}
 	}
-	column := t.Action == "read" && t.Resource.Type == "Column"
-	reveal := column && len(t.Resource.Labels) > 0 && s.reveals(p, t)
-	best := permits[0]
-	bestMask := wayMask(best, t, column, reveal)
-	for _, r := range permits[1:] {
-		if mask := wayMask(r, t, column, reveal); better(r, mask, best, bestMask) {
-			best, bestMask = r, mask
-		}
+	best := slices.MinFunc(ways, way.compare)
+	column := readsColumn(t)
+	v := &verdict{effect: Permit, shown: raw, limit: best.limit, policies: []string{best.id}}
+	if column {
+		v.shown = best.shown
 	}
-	v := &verdict{effect: Permit, mask: bestMask, policies: []string{best.id}}
+	if best.rows != "" {
+		v.rows, v.policies = p.either(best, ways)
+	}
 	if best.approval != nil {
 		v.approvals = []Approval{*best.approval}
 	}
+	for _, r := range permits {
+		v.own = v.own || r.exact == uid(t.Resource.Entity)
+	}
 	for _, r := range forbids {
 		v.policies = append(v.policies, r.id)
+		v.limit = v.limit.And(r.limit)
 		if r.approval != nil {
 			v.approvals = union(v.approvals, []Approval{*r.approval})
 		}
-		if r.masks {
-			v.mask = min(v.mask, r.mask)
+		if r.masks && column {
+			v.shown = v.shown.and(r.mask)
+		}
+		if r.rows != "" {
+			v.rows = v.rows.and(Rows{{p.row(r)}})
 		}
 	}
 	if len(v.approvals) > 0 {
@@ -60,36 +69,88 @@ func (s *Set) decide(p party, t *Touch) *verdict {
 	return v
 }
 
+func readsColumn(t *Touch) bool { return t.Action == "read" && t.Resource.Type == "Column" }
+
+// way is one permit for a touch, with what it shows of it.
+type way struct {
+	*rule
+	shown shown
+}
+
+// ways are the permits that can be used for a touch, by id.
+func (s *Set) ways(p party, t *Touch, permits []*rule) []way {
+	column := readsColumn(t)
+	reveal := column && len(permits) > 0 && len(t.Resource.Labels) > 0 && s.reveals(p, t)
+	var out []way
+	for _, r := range permits {
+		if r.rows == "" || filterable(t) {
+			out = append(out, way{r, wayShows(r, t, column, reveal)})
+		}
+	}
+	return out
+}
+
+// compare puts the way that is to be taken first: without an approval, without a filter, with the larger
+// limit, the more revealing mask, the smaller id.
+func (w way) compare(x way) int {
+	return cmp.Or(
+		first(w.approval == nil, x.approval == nil),
+		first(w.rows == "", x.rows == ""),
+		x.limit.compare(w.limit),
+		x.shown.compare(w.shown),
+		strings.Compare(w.id, x.id),
+	)
+}
+
+func first(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	}
+	return 1
+}
+
+// either is the filter of a way, or-ed with those of the ways whose bundles are otherwise equal.
+func (p party) either(best way, ways []way) (Rows, []string) {
+	var clause []Row
+	var ids []string
+	for _, w := range ways {
+		if w.rows == "" || w.limit != best.limit || w.shown != best.shown || !sameApproval(w.approval, best.approval) {
+			continue
+		}
+		ids = append(ids, w.id)
+		if one := p.row(w.rule); !slices.Contains(clause, one) {
+			clause = append(clause, one)
+		}
+	}
+	return Rows{clause}, ids
+}
+
+func sameApproval(a, b *Approval) bool {
+	return a == nil && b == nil || a != nil && b != nil && a.Group == b.Group && a.Quorum == b.Quorum
+}
+
+func (p party) row(r *rule) Row { return Row{Text: r.rows, ID: string(p.uid.ID), User: p.user} }
+
 // reveals says whether a labelled column may be shown as it is: without asking anyone.
 func (s *Set) reveals(p party, t *Touch) bool {
 	return s.decide(p, &Touch{Action: "reveal", Resource: t.Resource}).effect == Permit
 }
 
-// wayMask is the mask of one way to read something.
-func wayMask(r *rule, t *Touch, column, reveal bool) Mask {
+// wayShows is how one way shows what it reads. Of a table as a whole it is the way's own mask, which tells
+// bundles apart.
+func wayShows(r *rule, t *Touch, column, reveal bool) shown {
 	switch {
-	case !column:
-		return MaskNone
-	case len(t.Resource.Labels) == 0 || reveal:
-		if r.masks && !reveal {
-			return r.mask
-		}
-		return MaskNone
+	case reveal:
+		return raw
 	case r.masks:
 		return r.mask
+	case column && len(t.Resource.Labels) > 0:
+		return under(defaultMask(t.Resource.Labels), 0)
 	}
-	return defaultMask(t.Resource.Labels)
-}
-
-// better says whether a way is to be taken instead of the best one so far.
-func better(r *rule, mask Mask, best *rule, bestMask Mask) bool {
-	if free, bestFree := r.approval == nil, best.approval == nil; free != bestFree {
-		return free
-	}
-	if mask != bestMask {
-		return mask > bestMask
-	}
-	return r.id < best.id
+	return raw
 }
 
 // defaultMask is the mask of a labelled column where the permit names none: the strictest of its labels'.

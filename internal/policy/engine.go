@@ -37,11 +37,16 @@ type rule struct {
 	policy   *cedar.Policy
 	forbid   bool
 	approval *Approval
-	mask     Mask
-	masks    bool // it has a @mask
+	mask     shown
+	masks    bool   // it has a @mask
+	rows     string // its @rows; "": none
+	limit    Limit
+	exact    types.EntityUID // the one resource that its scope names; zero: it names none, or is wider
 }
 
-func (r *rule) obliges() bool { return r.approval != nil || r.masks }
+func (r *rule) obliges() bool {
+	return r.approval != nil || r.masks || r.rows != "" || r.limit != Limit{}
+}
 
 // Version names the exact policies: equal texts have equal versions.
 func (s *Set) Version() string { return s.version }
@@ -69,7 +74,9 @@ func (s *Set) For(p Principal) *Slice {
 	sum := sha256.Sum256([]byte(s.version + "\x00" + key))
 	slice = &Slice{set: s, key: hex.EncodeToString(sum[:16]), seed: maphash.MakeSeed(), memo: map[touchKey]*verdict{}}
 	for at := &p; at != nil; at = at.OnBehalfOf {
-		slice.parties = append(slice.parties, newParty(*at))
+		one := newParty(*at)
+		one.user = userOf(p)
+		slice.parties = append(slice.parties, one)
 	}
 	s.slices[key] = slice
 	return slice
@@ -101,6 +108,7 @@ type party struct {
 	uid    types.EntityUID
 	entity types.Entity
 	valid  bool
+	user   string // the id of the user who asks, or for whom an agent asks; "": none
 }
 
 func newParty(p Principal) party {
@@ -121,6 +129,16 @@ func newParty(p Principal) party {
 	return party{uid: uid, entity: types.Entity{UID: uid, Parents: types.NewEntityUIDSet(groups...)}, valid: p.ID != ""}
 }
 
+// userOf is the user at the end of a chain of principals.
+func userOf(p Principal) string {
+	for at := &p; at != nil; at = at.OnBehalfOf {
+		if at.Kind == User {
+			return at.ID
+		}
+	}
+	return ""
+}
+
 // touchKey is everything of a touch that a decision can depend on.
 type touchKey struct {
 	action, typ, id string
@@ -130,7 +148,10 @@ type touchKey struct {
 // verdict is the decision on one touch.
 type verdict struct {
 	effect    Effect
-	mask      Mask
+	shown     shown
+	rows      Rows
+	limit     Limit
+	own       bool
 	policies  []string
 	forbidden []string
 	approvals []Approval
@@ -161,11 +182,12 @@ func (s *Slice) Decide(touches []Touch) Decision {
 		}
 		d.Policies = union(d.Policies, v.policies)
 		d.Approvals = union(d.Approvals, v.approvals)
+		d.Limit = d.Limit.And(v.limit)
 	}
 	slices.Sort(d.Policies)
 	slices.Sort(d.Forbidden)
 	if d.Effect == Refuse {
-		d.Approvals = nil
+		d.Approvals, d.Limit = nil, Limit{}
 	}
 	return d
 }
@@ -181,15 +203,18 @@ func union[T comparable](a, b []T) []T {
 }
 
 // Read says how a column, or a table as a whole, is shown to the principal.
-func (s *Slice) Read(r Resource) Exposure {
+func (s *Slice) Read(r Resource) Exposure { return s.May("read", r) }
+
+// May says how much of a thing the principal may touch with an action, with or without an approval.
+func (s *Slice) May(action string, r Resource) Exposure {
 	if s == nil || s.set == nil {
 		return Exposure{}
 	}
-	v := s.judge(&Touch{Action: "read", Resource: r})
+	v := s.judge(&Touch{Action: action, Resource: r})
 	if v.effect == Refuse {
 		return Exposure{}
 	}
-	return Exposure{Visible: true, Mask: v.mask}
+	return Exposure{Visible: true, Mask: v.shown.mask, All: v.shown.all, Width: v.shown.width, Rows: v.rows, Own: v.own}
 }
 
 // judge decides one touch for every party, and remembers it.
@@ -228,13 +253,16 @@ func (s *Slice) rest(t *Touch) uint64 {
 	return h.Sum64()
 }
 
-// think decides one touch: every party must be permitted, the strictest mask counts, approvals add up.
+// think decides one touch: every party must be permitted; masks, filters, limits and approvals add up.
 func (s *Slice) think(t *Touch) *verdict {
-	out := &verdict{effect: Permit, mask: MaskNone}
+	out := &verdict{effect: Permit, shown: raw, own: true}
 	for _, p := range s.parties {
 		v := s.set.decide(p, t)
 		out.effect = min(out.effect, v.effect)
-		out.mask = min(out.mask, v.mask)
+		out.shown = out.shown.and(v.shown)
+		out.rows = out.rows.and(v.rows)
+		out.limit = out.limit.And(v.limit)
+		out.own = out.own && v.own
 		out.policies = union(out.policies, v.policies)
 		out.forbidden = union(out.forbidden, v.forbidden)
 		out.approvals = union(out.approvals, v.approvals)

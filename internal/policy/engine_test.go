@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,11 +24,20 @@ func sqlSchema(t interface{ Fatal(...any) }) policy.Source {
 	return policy.Source{Name: "postgres", Text: text}
 }
 
+// rows takes every filter that does not say that it is bad.
+func rows(text string) error {
+	if strings.Contains(text, "bad") {
+		return errors.New("bad filter")
+	}
+	return nil
+}
+
 func compile(t interface{ Fatal(...any) }, text string) *policy.Set {
 	set, err := policy.Compile(policy.Input{
 		Schemas:  []policy.Source{sqlSchema(t)},
 		Policies: []policy.Source{{Name: "test.cedar", Text: []byte(text)}},
 		Access:   []policy.Access{{Connection: "orders", Groups: []string{"ai-agents", "staff"}}},
+		Rows:     rows,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +106,7 @@ func TestGolden(t *testing.T) {
 				text = string(deploy.Starter)
 			}
 			if a.Files[1].Name == "problems" {
-				_, err := policy.Compile(policy.Input{Schemas: []policy.Source{sqlSchema(t)}, Policies: []policy.Source{{Name: "test.cedar", Text: []byte(text)}}})
+				_, err := policy.Compile(policy.Input{Schemas: []policy.Source{sqlSchema(t)}, Policies: []policy.Source{{Name: "test.cedar", Text: []byte(text)}}, Rows: rows})
 				if err == nil {
 					t.Fatal("it compiles")
 				}
@@ -114,7 +124,7 @@ func TestGolden(t *testing.T) {
 				}
 				slice := set.For(principal(who))
 				one := touch(what)
-				if got := describe(slice.Decide([]policy.Touch{one}), slice.Read(one.Resource), one); got != want {
+				if got := describe(slice.Decide([]policy.Touch{one}), slice.May(one.Action, one.Resource), one); got != want {
 					t.Errorf("%s\ngot  %s\nwant %s", ask, got, want)
 				}
 			}
@@ -126,6 +136,20 @@ func describe(d policy.Decision, e policy.Exposure, t policy.Touch) string {
 	out := d.Effect.String()
 	if t.Action == "read" && d.Effect != policy.Refuse {
 		out += " " + e.Mask.String()
+		if e.Width != 0 {
+			out += fmt.Sprintf(":%d", e.Width)
+		}
+	}
+	for _, clause := range e.Rows {
+		var texts []string
+		for _, r := range clause {
+			text := strings.ReplaceAll(r.Text, "principal.id", r.ID)
+			texts = append(texts, strings.ReplaceAll(text, "principal.user", r.User))
+		}
+		out += " (" + strings.Join(texts, " or ") + ")"
+	}
+	if d.Limit != (policy.Limit{}) {
+		out += fmt.Sprintf(" limit %d/%d", d.Limit.Rows, d.Limit.Seconds)
 	}
 	for _, a := range d.Approvals {
 		out += fmt.Sprintf(" %s×%d", a.Group, a.Quorum)
@@ -155,6 +179,10 @@ var pool = []string{
 	`@id("f2") @approval("board") forbid(principal, action == Action::"read", resource is Column) when { resource.labels.contains("pii.email") };`,
 	`@id("f3") @mask("partial") forbid(principal, action == Action::"read", resource is Column);`,
 	`@id("f4") @mask("null") forbid(principal in Group::"a", action == Action::"read", resource is Column);`,
+	`@id("p8") @rows("r8") permit(principal in Group::"a", action == Action::"read", resource);`,
+	`@id("p9") @rows("r9") @limit("rows=10") permit(principal is Agent, action in [Action::"read", Action::"update"], resource);`,
+	`@id("f6") @rows("r6") forbid(principal, action in [Action::"read", Action::"update"], resource);`,
+	`@id("f7") @limit("rows=5,seconds=9") @rows("r7") forbid(principal is Agent, action == Action::"read", resource);`,
 	`@id("f5") forbid(principal, action == Action::"reveal", resource) unless { principal in Group::"a" };`,
 }
 
@@ -194,8 +222,9 @@ func TestLaws(t *testing.T) {
 			if after.Effect < before.Effect {
 				t.Errorf("adding a permit turned %v into %v", before.Effect, after.Effect)
 			}
-			// A way without an approval is preferred even when it shows less.
-			if before.Effect == after.Effect && one.Action == "read" && shownAfter.Mask < shownBefore.Mask {
+			// A way without an approval, a filter, or with a larger limit is preferred even when it shows less.
+			same := before.Effect == after.Effect && len(shownBefore.Rows) == len(shownAfter.Rows) && before.Limit == after.Limit
+			if same && one.Action == "read" && shownAfter.Mask < shownBefore.Mask {
 				t.Errorf("adding a permit turned the mask %v into %v", shownBefore.Mask, shownAfter.Mask)
 			}
 			return
@@ -206,7 +235,55 @@ func TestLaws(t *testing.T) {
 		if one.Action == "read" && after.Effect != policy.Refuse && shownAfter.Mask > shownBefore.Mask {
 			t.Errorf("adding a forbid turned the mask %v into %v", shownBefore.Mask, shownAfter.Mask)
 		}
+		if after.Effect == policy.Refuse {
+			return
+		}
+		if !passes(shownBefore.Rows, shownAfter.Rows) {
+			t.Errorf("adding a forbid turned the rows %v into %v", shownBefore.Rows, shownAfter.Rows)
+		}
+		if after.Limit.And(before.Limit) != after.Limit {
+			t.Errorf("adding a forbid turned the limit %v into %v", before.Limit, after.Limit)
+		}
 	})
+}
+
+// passes says whether every row that passes after is one that passes before, whatever the filters mean.
+func passes(before, after policy.Rows) bool {
+	filters := []string{"r6", "r7", "r8", "r9"}
+	for truth := range 1 << len(filters) {
+		holds := func(rows policy.Rows) bool {
+			return !slices.ContainsFunc(rows, func(clause []policy.Row) bool {
+				return !slices.ContainsFunc(clause, func(r policy.Row) bool { return truth&(1<<slices.Index(filters, r.Text)) != 0 })
+			})
+		}
+		if holds(after) && !holds(before) {
+			return false
+		}
+	}
+	return true
+}
+
+func TestWarnings(t *testing.T) {
+	set := compile(t, `@id("all") permit(principal, action == Action::"read", resource);
+@id("some") @rows("x") permit(principal in Group::"a", action == Action::"read", resource);`)
+	if w := set.Warnings(); len(w) != 1 || !strings.HasPrefix(w[0].String(), `test.cedar:2:1: the filter of "some" has no effect`) {
+		t.Errorf("%v", w)
+	}
+}
+
+func TestParseLimit(t *testing.T) {
+	for text, want := range map[string]policy.Limit{
+		"rows=1": {Rows: 1}, "seconds=30": {Seconds: 30}, " rows = 1000 , seconds = 30 ": {Rows: 1000, Seconds: 30},
+	} {
+		if got, err := policy.ParseLimit(text); err != nil || got != want {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "rows", "rows=0", "rows=-1", "rows=x", "rows=1,rows=2", "lines=1", "seconds=9999999", "rows=1,", "rows=99999999999999999999"} {
+		if got, err := policy.ParseLimit(text); err == nil {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
 }
 
 func TestZeroValuesRefuse(t *testing.T) {
@@ -225,7 +302,7 @@ func TestZeroValuesRefuse(t *testing.T) {
 			t.Errorf("%s: %v", name, d.Effect)
 		}
 	}
-	if (none.Read(touches[0].Resource) != policy.Exposure{}) {
+	if none.Read(touches[0].Resource).Visible {
 		t.Error("no slice shows something")
 	}
 }

@@ -137,12 +137,15 @@ type Mask int
 const (
 	MaskNull Mask = iota
 	MaskRedact
+	MaskBucket // a number or date by the lower bound of its bucket
+	MaskYear   // a date by the first day of its year
+	MaskToken  // a keyed pseudonym
 	MaskPartial
 	MaskEmail
 	MaskNone // the raw value
 )
 
-var maskNames = [...]string{"null", "redact", "partial", "email", "none"}
+var maskNames = [...]string{"null", "redact", "bucket", "year", "token", "partial", "email", "none"}
 
 func (m Mask) String() string {
 	if m < 0 || int(m) >= len(maskNames) {
@@ -154,9 +157,6 @@ func (m Mask) String() string {
 // MarshalText writes the mask's name.
 func (m Mask) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
-// PlannedMasks are masks of the design that are not built yet; naming one is an error that says so.
-var PlannedMasks = []string{"bucket", "year", "token"}
-
 // ParseMask reads the name of a mask as policies and configuration write it.
 func ParseMask(name string) (Mask, error) {
 	for i, n := range maskNames[:MaskNone] {
@@ -164,10 +164,7 @@ func ParseMask(name string) (Mask, error) {
 			return Mask(i), nil
 		}
 	}
-	if slices.Contains(PlannedMasks, name) {
-		return MaskNull, fmt.Errorf("mask %q is not built yet: use null, redact, partial or email", name)
-	}
-	return MaskNull, fmt.Errorf("unknown mask %q: use null, redact, partial or email", name)
+	return MaskNull, fmt.Errorf("unknown mask %q: use %s", name, strings.Join(maskNames[:MaskNone], ", "))
 }
 
 // Approval is what a hold asks for: so many distinct persons of a group.
@@ -191,14 +188,25 @@ type Decision struct {
 	Barred []Touch `json:"barred,omitempty"`
 	// Approvals must all be given, by distinct persons; set on Hold.
 	Approvals []Approval `json:"approvals,omitempty"`
+	// Limit is the smallest that any of the touches is under.
+	Limit Limit `json:"limit,omitzero"`
 	// Errors name the policies whose evaluation failed, each with its error; any error refuses.
 	Errors []string `json:"errors,omitempty"`
 }
 
-// Exposure says how much of one readable thing a principal sees. The zero value hides it.
+// Exposure says how much of one thing a principal may touch with an action. The zero value hides it.
 type Exposure struct {
-	// Visible is false where no policy permits reading it: it does not exist for the principal.
+	// Visible is false where no policy permits it: to read, it does not exist for the principal.
 	Visible bool
 	// Mask is how it is shown when visible; MaskNone shows the raw value.
 	Mask Mask
+	// All are the masks that it is under: it shows no more than any of them does for its type. Mask is the
+	// least of them.
+	All Masks
+	// Width is that of a bucket, in units or years; 0 where several do not fit together: nothing is shown.
+	Width int64
+	// Rows are the rows that may be touched.
+	Rows Rows
+	// Own is set where a permit names exactly this thing, and not only something that it is part of.
+	Own bool
 }

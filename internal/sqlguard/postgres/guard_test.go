@@ -166,12 +166,16 @@ func cases(t *testing.T, file string) []one {
 func TestMaskText(t *testing.T) {
 	c := Column{Name: "c", Type: Name{"pg_catalog", "int4"}, Spelled: "integer"}
 	for m := policy.MaskNull; m < policy.MaskNone; m++ {
-		if got := maskText(&c, m, "t.c1"); got != "NULL::integer" {
+		want := "NULL::integer"
+		if m == policy.MaskBucket {
+			want = "(t.c1 - t.c1 % 10)::integer"
+		}
+		if got := maskText(&c, policy.Exposure{Mask: m, Width: 10}, "t.c1"); got != want {
 			t.Errorf("%v of an integer: %s", m, got)
 		}
 	}
 	c.Domain = true
-	if got := maskText(&c, policy.MaskEmail, "t.c1"); got != "CASE WHEN false THEN t.c1 END" {
+	if got := maskText(&c, policy.Exposure{Mask: policy.MaskEmail}, "t.c1"); got != "CASE WHEN false THEN t.c1 END" {
 		t.Errorf("a domain: %s", got)
 	}
 }

@@ -212,7 +212,7 @@ func scanText(r *Relation, seen []policy.Exposure, used func(*Column) bool, syst
 		}
 		first = false
 		c := &r.Columns[i]
-		b.WriteString(maskText(c, seen[i].Mask, fmt.Sprintf("t.c%d", i+1)))
+		b.WriteString(maskText(c, seen[i], fmt.Sprintf("t.c%d", i+1)))
 		b.WriteString(" AS ")
 		b.WriteString(ident(c.Name))
 	}
@@ -236,47 +236,6 @@ func scanText(r *Relation, seen []policy.Exposure, used func(*Column) bool, syst
 	}
 	b.WriteString(")")
 	return b.String()
-}
-
-// maskText is the expression that shows a value under a mask. It has exactly the column's type, it is
-// total (it never raises an error), and a mask that does not fit the type shows nothing.
-func maskText(c *Column, m policy.Mask, value string) string {
-	if m == policy.MaskNone {
-		return value
-	}
-	null := "NULL::" + c.Spelled
-	if c.Domain {
-		// A domain may refuse NULL, and its checks may raise; a branch that is never taken has its type.
-		return "CASE WHEN false THEN " + value + " END"
-	}
-	if !textLike(c) {
-		return null
-	}
-	text := value + "::text"
-	switch m {
-	case policy.MaskRedact:
-		return "'***'::" + c.Spelled
-	case policy.MaskPartial:
-		return "CASE WHEN " + value + " IS NULL THEN NULL" +
-			" WHEN pg_catalog.length(" + text + ") >= 8 THEN '***' || pg_catalog.right(" + text + ", 4)" +
-			" ELSE '***' END::" + c.Spelled
-	case policy.MaskEmail:
-		return "CASE WHEN " + value + " IS NULL THEN NULL" +
-			" WHEN pg_catalog.strpos(" + text + ", '@') > 3 THEN pg_catalog.left(" + text + ", 1) || '***@***.invalid'" +
-			" ELSE '***' END::" + c.Spelled
-	}
-	return null
-}
-
-func textLike(c *Column) bool {
-	if c.Type.Schema != "pg_catalog" {
-		return false
-	}
-	switch c.Type.Name {
-	case "text", "varchar", "bpchar":
-		return true
-	}
-	return false
 }
 
 // parseSelect is the tree of a select that this package wrote.

@@ -399,7 +399,7 @@ func (a *analysis) returned(c *Column, it *item, name string, location int32) (*
 	if e.Mask != policy.MaskNone {
 		a.plan.Masked = true
 	}
-	sub, err := parseSelect("SELECT " + maskText(c, e.Mask, ref) + " AS " + ident(name))
+	sub, err := parseSelect("SELECT " + maskText(c, e, ref) + " AS " + ident(name))
 	if err != nil {
 		return nil, a.unprintable()
 	}
