@@ -141,17 +141,37 @@ func (r *reader) readFunctions() error {
 	})
 }
 
-// readTypes reads enums and domains, and base types so that they can be named in an error.
+// readTypes reads the types that users made; base types so that they can be named in an error. Ranges over an
+// operator class of a user's own, which decides how values compare, are left out.
 func (r *reader) readTypes() error {
-	return r.rows(`SELECT t.oid, n.nspname, t.typname, t.typtype::text FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-		WHERE t.typtype IN ('e', 'd', 'b', 'r', 'm') AND t.typcategory <> 'A' AND `+userSchema, func(scan func(...any) error) error {
+	r.catalog.TypesByOID = r.types
+	err := r.rows(`SELECT t.oid, n.nspname, t.typname, t.typtype::text, t.typarray FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+		WHERE t.typtype IN ('e', 'd', 'b', 'c', 'r', 'm') AND t.typcategory <> 'A'
+			AND NOT EXISTS (SELECT FROM pg_range g WHERE t.oid IN (g.rngtypid, g.rngmultitypid) AND g.rngsubopc >= 16384)
+			AND `+userSchema, func(scan func(...any) error) error {
 		t := &guard.Type{}
 		var kind string
-		if err := scan(&t.OID, &t.Name.Schema, &t.Name.Name, &kind); err != nil {
+		if err := scan(&t.OID, &t.Name.Schema, &t.Name.Name, &kind, &t.Array); err != nil {
 			return err
 		}
 		t.Kind = kind[0]
 		r.types[t.OID], r.catalog.Types[t.Name] = t, t
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.rows(`SELECT t.oid, a.attname, a.atttypid FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+		JOIN pg_attribute a ON a.attrelid = t.typrelid
+		WHERE t.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped AND `+userSchema+` ORDER BY t.oid, a.attnum`, func(scan func(...any) error) error {
+		var oid uint32
+		var f guard.Field
+		if err := scan(&oid, &f.Name, &f.TypeOID); err != nil {
+			return err
+		}
+		if t := r.types[oid]; t != nil {
+			t.Fields = append(t.Fields, f)
+		}
 		return nil
 	})
 }
@@ -168,7 +188,7 @@ func (r *reader) readParts() error {
 			UNION ALL SELECT t.oid, a.atttypid FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid WHERE a.attnum > 0 AND NOT a.attisdropped
 		), parts(top, part) AS (
 			SELECT DISTINCT atttypid, atttypid FROM pg_attribute WHERE attnum > 0 AND atttypid >= 16384 -- FirstNormalObjectId
-			UNION SELECT oid, oid FROM pg_type WHERE typtype = 'd'
+			UNION SELECT oid, oid FROM pg_type WHERE typtype IN ('d', 'c', 'r', 'm') AND oid >= 16384
 			UNION SELECT p.top, h.part FROM parts p JOIN holds h ON h.whole = p.part
 		)
 		SELECT p.top, p.part, t.typrelid FROM parts p JOIN pg_type t ON t.oid = p.part`, func(scan func(...any) error) error {
@@ -365,7 +385,7 @@ func (r *reader) readCalls() error {
 	}
 	err = r.rows(`WITH `+functions+`
 		SELECT k.contypid, c.function FROM called c JOIN pg_constraint k ON c.classid = 'pg_constraint'::regclass AND c.objid = k.oid WHERE k.contypid <> 0
-		UNION SELECT t.oid, c.function FROM called c JOIN pg_type t ON c.classid = 'pg_type'::regclass AND c.objid = t.oid WHERE t.typtype = 'd'`, func(scan func(...any) error) error {
+		UNION SELECT t.oid, c.function FROM called c JOIN pg_type t ON c.classid = 'pg_type'::regclass AND c.objid = t.oid WHERE t.typtype IN ('d', 'r')`, func(scan func(...any) error) error {
 		var t, f uint32
 		if err := scan(&t, &f); err != nil {
 			return err

@@ -47,6 +47,8 @@ type Catalog struct {
 	ByOID      map[uint32]*Relation
 	// Types are the types outside pg_catalog that may be named, by name.
 	Types map[Name]*Type
+	// TypesByOID are the same by OID.
+	TypesByOID map[uint32]*Type
 }
 
 // RelationKind is pg_class.relkind.
@@ -134,6 +136,10 @@ type Type struct {
 	Kind byte
 	// Calls are the functions outside pg_catalog that a cast to it can run (domain checks, input functions).
 	Calls []Function
+	// Array is the type of its arrays; 0 where there is none.
+	Array uint32
+	// Fields are those of a composite type, in order.
+	Fields []Field
 }
 
 // Function is a function outside pg_catalog, with its argument types as pg_get_function_identity_arguments

@@ -75,6 +75,10 @@ func (a *analysis) expr(n *pg.Node, s *scope) error {
 		if err := a.typeName(v.TypeCast.TypeName); err != nil {
 			return err
 		}
+		// Qualified, 't'::bool would be printed as true.
+		if t := v.TypeCast.TypeName; len(t.Names) == 2 && t.Names[1].GetString_().GetSval() == "bool" && v.TypeCast.Arg.GetAConst().GetSval() != nil {
+			t.Names = t.Names[1:]
+		}
 		return a.exprs(s, v.TypeCast.Arg)
 	case *pg.Node_CollateClause:
 		if err := a.collation(v.CollateClause); err != nil {
@@ -87,6 +91,11 @@ func (a *analysis) expr(n *pg.Node, s *scope) error {
 		return a.subLink(v.SubLink, s)
 	case *pg.Node_XmlExpr:
 		return a.xml(n, v.XmlExpr, s)
+	case *pg.Node_XmlSerialize:
+		if err := a.typeName(v.XmlSerialize.TypeName); err != nil {
+			return err
+		}
+		return a.exprs(s, v.XmlSerialize.Expr)
 	case *pg.Node_FuncCall:
 		return a.function(v.FuncCall, s)
 	}
@@ -149,7 +158,7 @@ func (a *analysis) indirection(v *pg.A_Indirection, s *scope) error {
 	if err := a.exprs(s, v.Arg); err != nil {
 		return err
 	}
-	for _, n := range v.Indirection {
+	for k, n := range v.Indirection {
 		switch i := n.GetNode().(type) {
 		case *pg.Node_AIndices:
 			if err := a.exprs(s, i.AIndices.Lidx, i.AIndices.Uidx); err != nil {
@@ -157,10 +166,21 @@ func (a *analysis) indirection(v *pg.A_Indirection, s *scope) error {
 			}
 		case *pg.Node_String_:
 			// A field of a row. The server would also take (t).f for f(t), with f on the pinned path.
-			if !a.isRow(v.Arg, s) {
-				return a.notBuilt(0, "Fields of composite values are")
+			if k == 0 && a.isRow(v.Arg, s) {
+				if !a.rowHas(v.Arg, s, i.String_.Sval) {
+					return a.unknownColumn(i.String_.Sval, 0)
+				}
+				continue
 			}
-			if !a.rowHas(v.Arg, s, i.String_.Sval) {
+			whole := v.Arg
+			if k > 0 {
+				whole = &pg.Node{Node: &pg.Node_AIndirection{AIndirection: &pg.A_Indirection{Arg: v.Arg, Indirection: v.Indirection[:k]}}}
+			}
+			t := a.env.Catalog.composite(a.valueType(whole, s))
+			if t == nil {
+				return a.notBuilt(0, "Fields of values whose type is not known are")
+			}
+			if t.field(i.String_.Sval) == nil {
 				return a.unknownColumn(i.String_.Sval, 0)
 			}
 		default:
@@ -226,6 +246,7 @@ func (a *analysis) xml(n *pg.Node, v *pg.XmlExpr, s *scope) error {
 
 var xmlNames = map[pg.XmlExprOp]string{
 	pg.XmlExprOp_IS_XMLCONCAT: "xmlconcat", pg.XmlExprOp_IS_XMLELEMENT: "xmlelement", pg.XmlExprOp_IS_XMLFOREST: "xmlforest",
+	pg.XmlExprOp_IS_XMLPI: "xmlpi", pg.XmlExprOp_IS_XMLROOT: "xmlroot", pg.XmlExprOp_IS_DOCUMENT: "?column?",
 }
 
 func (a *analysis) sqlValue(n *pg.Node, v *pg.SQLValueFunction) error {
@@ -250,8 +271,11 @@ func (a *analysis) window(w *pg.WindowDef, s *scope) error {
 	}
 	for _, n := range w.OrderClause {
 		b := n.GetSortBy()
-		if b == nil || len(b.UseOp) > 0 {
+		if b == nil {
 			return a.notUnderstood(n, 0, "")
+		}
+		if err := a.operatorName(b.UseOp, b.Location); err != nil {
+			return err
 		}
 		if err := a.exprs(s, b.Node); err != nil {
 			return err
@@ -267,7 +291,11 @@ func (a *analysis) function(v *pg.FuncCall, s *scope) error {
 	if len(names) > 2 || len(names) == 2 && names[0] != "pg_catalog" {
 		return a.notBuilt(v.Location, "Calls of functions outside pg_catalog ("+strings.Join(names, ".")+") are")
 	}
-	if !functions[last] {
+	if populating[last] {
+		if a.populates(v) == nil {
+			return a.notBuilt(v.Location, "Calls of "+last+" with anything but NULL::type as the first argument are")
+		}
+	} else if !functions[last] {
 		return refused(NotUnderstood, "42501", a.at(v.Location), "The function "+quoted(last)+" is not on the list of functions that may be called.", "Write the statement without it.")
 	}
 	if len(names) == 1 {
@@ -278,8 +306,11 @@ func (a *analysis) function(v *pg.FuncCall, s *scope) error {
 	}
 	for _, n := range v.AggOrder {
 		b := n.GetSortBy()
-		if b == nil || len(b.UseOp) > 0 {
+		if b == nil {
 			return a.notUnderstood(n, 0, "")
+		}
+		if err := a.operatorName(b.UseOp, b.Location); err != nil {
+			return err
 		}
 		if err := a.exprs(s, b.Node); err != nil {
 			return err
@@ -295,6 +326,7 @@ func (a *analysis) function(v *pg.FuncCall, s *scope) error {
 // and those whose text reaches the server's files or other objects, are not among them.
 var types = listed(`bool int2 int4 int8 float4 float8 numeric money
 	text varchar bpchar char name bytea bit varbit uuid date time timetz timestamp timestamptz interval
+	pg_lsn txid_snapshot pg_snapshot
 	json jsonb jsonpath inet cidr macaddr macaddr8 oid tsvector tsquery
 	point line lseg box path polygon circle
 	int4range int8range numrange tsrange tstzrange daterange
@@ -321,6 +353,9 @@ func (a *analysis) typeName(t *pg.TypeName) error {
 	a.walk(t)
 	names := stringsOf(t.Names)
 	switch {
+	case names[len(names)-1] == "char" && (len(names) == 1 || names[0] == "pg_catalog"):
+		t.Names = t.Names[len(names)-1:] // qualified it would be printed as another type
+		return nil
 	case len(names) == 1 && types[names[0]]:
 		t.Names = []*pg.Node{pg.MakeStrNode("pg_catalog"), t.Names[0]}
 		return nil
@@ -335,9 +370,9 @@ func (a *analysis) typeName(t *pg.TypeName) error {
 		return refused(UnknownName, "42704", a.at(t.Location), "type "+quoted(strings.Join(names, "."))+" does not exist, or may not be named", "Correct the name.")
 	}
 	switch found.Kind {
-	case 'e', 'd':
+	case 'e', 'd', 'c', 'r', 'm':
 	default:
-		return a.notBuilt(t.Location, "Casts to composite, range and extension types are")
+		return a.notBuilt(t.Location, "Casts to extension types are")
 	}
 	for _, f := range found.Calls {
 		a.touch("call", a.env.Catalog.FunctionResource(f))
@@ -445,7 +480,12 @@ func figure(n *pg.Node) (string, int) {
 		}
 		return "greatest", 2
 	case *pg.Node_XmlExpr:
+		if v.XmlExpr.Op == pg.XmlExprOp_IS_DOCUMENT {
+			return "", 0
+		}
 		return xmlNames[v.XmlExpr.Op], 2
+	case *pg.Node_XmlSerialize:
+		return "xmlserialize", 2
 	case *pg.Node_SqlvalueFunction:
 		return strings.TrimSuffix(strings.ToLower(strings.TrimPrefix(v.SqlvalueFunction.Op.String(), "SVFOP_")), "_n"), 2
 	}

@@ -173,6 +173,11 @@ func (a *analysis) functionColumns(f *pg.Node, definitions []*pg.Node, alias *pg
 		if len(out) > 1 {
 			return out, nil
 		}
+	case populating[name] && f.GetFuncCall() != nil:
+		for _, field := range a.populates(f.GetFuncCall()).Fields {
+			out = append(out, column{name: field.Name, typ: field.TypeOID})
+		}
+		return out, nil
 	case tableFunctions[name] != nil:
 		for _, c := range tableFunctions[name] {
 			out = append(out, column{name: c})

@@ -38,6 +38,8 @@ var functions = listed(`
 	jsonb_path_query_array_tz jsonb_path_query_first_tz jsonb_pretty json_typeof jsonb_typeof
 	json_to_record jsonb_to_record json_to_recordset jsonb_to_recordset
 
+	hashtext hashtextextended hashint2 hashint4 hashint8 hashfloat4 hashfloat8 hash_numeric hashbpchar hashchar
+	hash_array hash_range uuid_hash jsonb_hash timestamp_hash time_hash pg_column_size
 	gen_random_uuid num_nulls num_nonnulls pg_typeof
 	version current_database enum_first enum_last enum_range pg_size_pretty pg_size_bytes parse_ident
 	xmlagg xmlcomment any_value

@@ -199,6 +199,10 @@ func TestParameter(t *testing.T) {
 	c := shop().Catalog
 	c.Types[Name{"public", "word"}] = &Type{OID: 20001, Name: Name{"public", "word"}, Kind: 'd', Calls: []Function{{OID: 1, Name: Name{"public", "ok"}, Arguments: "text"}}}
 	c.Types[Name{"public", "citext"}] = &Type{OID: 20002, Name: Name{"public", "citext"}, Kind: 'b'}
+	c.TypesByOID = map[uint32]*Type{}
+	for _, t := range c.Types {
+		c.TypesByOID[t.OID] = t
+	}
 	for _, oid := range []uint32{0, 23, 25} {
 		if touches, err := c.Parameter(oid); err != nil || touches != nil {
 			t.Errorf("%d: %v, %v", oid, touches, err)

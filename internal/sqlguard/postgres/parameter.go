@@ -11,8 +11,8 @@ func (c *Catalog) Parameter(oid uint32) ([]policy.Touch, error) {
 	if oid < firstUserOID {
 		return nil, nil
 	}
-	for _, t := range c.Types {
-		if t.OID != oid || t.Kind != 'e' && t.Kind != 'd' {
+	for _, t := range c.TypesByOID {
+		if t.OID != oid && t.Array != oid || t.Kind == 'b' {
 			continue
 		}
 		var touches []policy.Touch
@@ -21,5 +21,5 @@ func (c *Catalog) Parameter(oid uint32) ([]policy.Touch, error) {
 		}
 		return touches, nil
 	}
-	return nil, refused(NotBuilt, "0A000", 0, "Parameters of composite, range and extension types, and of arrays of a user's types, are not built yet in this gateway.", "Declare the parameter as text, or not at all.")
+	return nil, refused(NotBuilt, "0A000", 0, "Parameters of this type are not built yet in this gateway.", "Declare the parameter as text, or not at all.")
 }

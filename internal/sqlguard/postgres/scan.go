@@ -70,7 +70,7 @@ func (a *analysis) scan(n *pg.Node, v *pg.RangeVar, s *scope) (*item, error) {
 		c := &r.Columns[i]
 		seen[i] = a.read(r, c)
 		if seen[i].Visible {
-			it.columns = append(it.columns, column{name: c.Name, from: []source{{it, c}}, extension: c.Extension && seen[i].Mask == policy.MaskNone})
+			it.columns = append(it.columns, column{name: c.Name, from: []source{{it, c}}, extension: c.Extension && seen[i].Mask == policy.MaskNone, typ: c.TypeOID})
 		}
 		it.masked = it.masked || !seen[i].Visible || seen[i].Mask != policy.MaskNone
 	}

@@ -16,6 +16,8 @@ type column struct {
 	from []source
 	// extension is set where its operators are not those of pg_catalog.
 	extension bool
+	// typ is the type's OID where it is known, so that parts of the value can be taken; else 0.
+	typ uint32
 	// home is the item that its full name belongs to, where it is offered by a join; nil for a merged one.
 	home *item
 }

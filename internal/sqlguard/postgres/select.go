@@ -138,13 +138,21 @@ func (a *analysis) targets(list []*pg.Node, s *scope) ([]column, error) {
 				return nil, err
 			}
 			// What an output reads was touched here; a level outside reads a computed column.
-			out = append(out, column{name: outputName(t), extension: col.extension})
+			out = append(out, column{name: outputName(t), extension: col.extension, typ: col.typ})
+			continue
+		}
+		cols, star, err := a.rowStar(t.Val, s)
+		if err != nil {
+			return nil, err
+		}
+		if star {
+			out = append(out, cols...)
 			continue
 		}
 		if err := a.exprs(s, t.Val); err != nil {
 			return nil, err
 		}
-		out = append(out, column{name: outputName(t)})
+		out = append(out, column{name: outputName(t), typ: a.valueType(t.Val, s)})
 	}
 	return out, nil
 }
@@ -191,7 +199,7 @@ func (a *analysis) star(c *pg.ColumnRef, s *scope) (out []column, star bool, err
 			return nil, true, err
 		}
 		for _, c := range it.columns {
-			out = append(out, column{name: c.name, extension: c.extension})
+			out = append(out, column{name: c.name, extension: c.extension, typ: c.typ})
 		}
 	}
 	return out, true, nil
@@ -213,8 +221,8 @@ func (a *analysis) with(w *pg.WithClause, s *scope) error {
 	}
 	for i, n := range w.Ctes {
 		e := n.GetCommonTableExpr()
-		if e == nil || e.SearchClause != nil || e.CycleClause != nil {
-			return a.notBuilt(e.GetLocation(), "SEARCH and CYCLE clauses are")
+		if e == nil {
+			return a.notUnderstood(n, 0, "")
 		}
 		c := all[i]
 		named := func(out []column) error {
@@ -244,6 +252,11 @@ func (a *analysis) with(w *pg.WithClause, s *scope) error {
 		if err := named(out); err != nil {
 			return err
 		}
+		added, err := a.searchAndCycle(e)
+		if err != nil {
+			return err
+		}
+		c.columns = append(c.columns, added...)
 		c.deep = slices.Clone(a.named[before:])
 		if !w.Recursive {
 			s.ctes = append(s.ctes, c)
@@ -305,8 +318,11 @@ func (a *analysis) locks(list []*pg.Node, s *scope, before int) error {
 func (a *analysis) sortBy(list []*pg.Node, s *scope, out []column) error {
 	for _, n := range list {
 		b := n.GetSortBy()
-		if b == nil || len(b.UseOp) > 0 {
+		if b == nil {
 			return a.notUnderstood(n, 0, "")
+		}
+		if err := a.operatorName(b.UseOp, b.Location); err != nil {
+			return err
 		}
 		if err := a.outputOrInput(b.Node, s, out); err != nil {
 			return err

@@ -55,7 +55,7 @@ func (a *analysis) rawItem(r *Relation, v *pg.RangeVar) *item {
 	}
 	for i := range r.Columns {
 		c := &r.Columns[i]
-		it.columns = append(it.columns, column{name: c.Name, from: []source{{it, c}}, extension: c.Extension})
+		it.columns = append(it.columns, column{name: c.Name, from: []source{{it, c}}, extension: c.Extension, typ: c.TypeOID})
 	}
 	return it
 }
@@ -117,10 +117,13 @@ func (a *analysis) insert(v *pg.InsertStmt, up *scope) ([]column, error) {
 	}
 	for _, n := range v.Cols {
 		t := n.GetResTarget()
-		if t == nil || len(t.Indirection) > 0 {
-			return nil, a.notBuilt(t.GetLocation(), "Writes to a part of a value are")
+		if t == nil {
+			return nil, a.notUnderstood(n, 0, "")
 		}
 		if err := a.writes("insert", it, t.Name, t.Location); err != nil {
+			return nil, err
+		}
+		if err := a.part(it, t, &scope{}, false); err != nil {
 			return nil, err
 		}
 	}
@@ -179,10 +182,10 @@ func (a *analysis) assignments(list []*pg.Node, it *item, s *scope) error {
 		if t == nil {
 			return a.notUnderstood(n, 0, "")
 		}
-		if len(t.Indirection) > 0 {
-			return a.notBuilt(t.Location, "Writes to a part of a value are")
-		}
 		if err := a.writes("update", it, t.Name, t.Location); err != nil {
+			return err
+		}
+		if err := a.part(it, t, s, true); err != nil {
 			return err
 		}
 		if err := a.exprs(s, t.Val); err != nil {

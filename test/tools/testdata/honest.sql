@@ -44,7 +44,6 @@ SELECT p.id AS "Product Id", upper(p.name) AS name FROM products AS p(id, name, 
 SELECT id, t FROM everything ORDER BY t NULLS FIRST, id
 -- @select-order-using
 SELECT id FROM products WHERE id < 5 ORDER BY id USING >
--- refused: not built yet
 -- @select-order-expression
 SELECT id FROM products ORDER BY (id * 7) % 13, id LIMIT 5
 -- @select-order-position
@@ -209,16 +208,12 @@ WITH RECURSIVE tree AS (SELECT id, name, boss, 1 AS depth, name AS path FROM sta
 WITH RECURSIVE r(a, b) AS (SELECT 1, 1 UNION SELECT (a + 1) % 5, b FROM r) SELECT * FROM r ORDER BY 1
 -- @cte-search-depth
 WITH RECURSIVE t AS (SELECT id, name, boss FROM staff.people WHERE boss IS NULL UNION ALL SELECT p.id, p.name, p.boss FROM staff.people p JOIN t ON p.boss = t.id) SEARCH DEPTH FIRST BY name SET ord SELECT id, name FROM t ORDER BY ord
--- refused: not built yet
 -- @cte-search-breadth
 WITH RECURSIVE t AS (SELECT id, name, boss FROM staff.people WHERE boss IS NULL UNION ALL SELECT p.id, p.name, p.boss FROM staff.people p JOIN t ON p.boss = t.id) SEARCH BREADTH FIRST BY id SET ord SELECT id, name, ord FROM t ORDER BY ord
--- refused: not built yet
 -- @cte-cycle
 WITH RECURSIVE t AS (SELECT id, boss FROM staff.people WHERE boss = 1 UNION ALL SELECT p.id, p.boss FROM staff.people p JOIN t ON p.boss = t.id) CYCLE id SET seen USING path SELECT id, seen, path FROM t ORDER BY id
--- refused: not built yet
 -- @cte-cycle-mark
 WITH RECURSIVE t(a) AS (VALUES (1) UNION ALL SELECT a % 3 + 1 FROM t) CYCLE a SET cyc TO 'Y' DEFAULT 'N' USING p SELECT a, cyc FROM t ORDER BY p
--- refused: not built yet
 -- @cte-forward-reference
 WITH RECURSIVE a AS (SELECT x FROM b), b AS (SELECT 1 AS x) SELECT * FROM a
 -- refused: the columns of a WITH query are not known before it was read; write it first
@@ -258,7 +253,6 @@ SELECT p FROM products p WHERE id = 1
 SELECT (p).name, (p).id FROM products p WHERE id = 1
 -- @row-whole-star
 SELECT (p).* FROM products p WHERE id = 1
--- refused: not built yet
 -- @row-to-json
 SELECT row_to_json(p), to_jsonb(p), row_to_json(ROW(1, 'x')) FROM products p WHERE id = 1
 -- @subselect-scalar
@@ -311,13 +305,14 @@ SELECT generate_series(date '2024-01-01', date '2024-03-01', interval '1 month')
 SELECT date_trunc('week', created_at)::date AS week, count(*), sum(total) FROM orders WHERE created_at >= '2024-02-01' AND created_at < date '2024-02-01' + interval '1 month' GROUP BY week ORDER BY week
 -- @casts
 SELECT '1'::int, 1::text, CAST('2024-01-01' AS date), '1.5'::numeric(4,2), 3.7::int, 'true'::bool, 1::bool, '{1,2}'::int[], 'abc'::varchar(2), 'abc'::char(5), '101'::bit varying, 5::bit(8), '\x41'::bytea, 65::"char", 'f'::bool::int, 1.5::float4::float8, '12:00'::time, 100::money, '$1.50'::money::numeric, 'a'::name
--- refused: not built yet
 -- @casts-types
-SELECT 1::smallint, 2::bigint, 3::real, 4::double precision, 5::decimal, 'x'::character varying, 'y'::character(3), 'z'::bpchar, '1 day'::interval, '10.0.0.1'::inet, '10.0.0.0/8'::cidr, '08:00:2b:01:02:03'::macaddr, '00000000-0000-0000-0000-000000000000'::uuid, '{"a":1}'::json, '{"a":1}'::jsonb, '(1,2)'::point, '[1,2)'::int4range, '{[1,2)}'::int4multirange, 'a b'::tsvector, 'a & b'::tsquery, '0/1'::pg_lsn, '1'::oid, '<a/>'::xml, '$.a'::jsonpath, '1:2:'::txid_snapshot
--- refused: not built yet
+SELECT 1::smallint, 2::bigint, 3::real, 4::double precision, 5::decimal, 'x'::character varying, 'y'::character(3), 'z'::bpchar, '1 day'::interval, '10.0.0.1'::inet, '10.0.0.0/8'::cidr, '08:00:2b:01:02:03'::macaddr, '00000000-0000-0000-0000-000000000000'::uuid, '{"a":1}'::json, '{"a":1}'::jsonb, '(1,2)'::point, '[1,2)'::int4range, '{[1,2)}'::int4multirange, 'a b'::tsvector, 'a & b'::tsquery, '0/1'::pg_lsn, '1'::oid, '$.a'::jsonpath, '1:2:'::txid_snapshot
+-- @casts-xml
+SELECT '<a/>'::xml, xmlparse(DOCUMENT '<a/>'), xmlexists('//a' PASSING BY VALUE x) FROM everything WHERE id = 1
+-- refused: XML that a client sends is not parsed: what its entities expand to is libxml2's business
 -- @casts-regclass
 SELECT 'products'::regclass::text, 'int4'::regtype::text
--- refused: not built yet
+-- refused: names of catalog objects as values are not built yet
 -- @casts-function-style
 SELECT int4(3.7), text(5), float8('1.5'), date('2024-01-01'), varchar 'abc', numeric '1.50', int8 '5'
 -- @casts-try
@@ -368,10 +363,8 @@ SELECT * FROM jsonb_to_record('{"a": 1, "b": "x", "c": [1, 2]}') AS r(a int, b t
 SELECT * FROM json_to_recordset('[{"a": 1, "b": "x"}, {"a": 2}]') AS r(a int, b text)
 -- @json-populate-record
 SELECT * FROM jsonb_populate_record(NULL::staff.people, '{"id": 9, "name": "Zed"}')
--- refused: not built yet
 -- @json-populate-recordset
 SELECT id, name FROM json_populate_recordset(NULL::products, '[{"id": 1, "name": "n"}]')
--- refused: not built yet
 -- @json-subscript
 SELECT payload['kind'], payload['nested']['list'][0], (payload['nested'])['flag'] FROM events WHERE id = 1
 -- @json-where
@@ -390,7 +383,7 @@ SELECT int4multirange(int4range(1, 3), int4range(5, 7)), mr @> 2, mr && '[2,9)':
 SELECT id FROM events WHERE during && tstzrange('2024-01-10 00:00+00', '2024-01-12 00:00+00') AND during @> '2024-01-11 12:00+00'::timestamptz ORDER BY id
 -- @range-own
 SELECT '[1.5,2.5]'::weightrange, weightrange(1, 2) @> 1.5::float8
--- refused: not built yet
+-- refused: not yet
 -- @text-search
 SELECT id, ts_rank(search, q), ts_headline('english', body, q) FROM events, to_tsquery('english', 'fox & !lazy') q WHERE search @@ q ORDER BY id LIMIT 4
 -- @text-search-functions
@@ -407,28 +400,22 @@ SELECT ticket, ticket * 2, 5::price, 'ABC'::code, coalesce(ticket, 0) FROM event
 SELECT (-1)::price
 -- @composites
 SELECT venue, (venue).street, (venue).number + 1, (e.venue).city FROM events e WHERE id < 3 ORDER BY id
--- refused: not built yet
 -- @composites-star
 SELECT id, (venue).* FROM events WHERE id < 3 ORDER BY id
--- refused: not built yet
 -- @composites-cast
 SELECT ROW('a', 1, 'b')::address, ('x', 2, 'y')::address, (ROW('a', 1, 'b')::address).city, '(a,1,b)'::address
--- refused: not built yet
 -- @composites-compare
 SELECT id FROM events WHERE venue = ROW('Main St', 5, 'Town 2')::address OR (venue).number = 7 ORDER BY id
--- refused: not built yet
 -- @collations
 SELECT name FROM products WHERE id < 9 ORDER BY name COLLATE "C" DESC
 -- @collations-compare
 SELECT 'a' < 'B' COLLATE "C", 'a' COLLATE "POSIX" < 'B', max(note COLLATE "default"), min(note COLLATE pg_catalog."C") FROM notes
 -- @xml
 SELECT xmlelement(name item, xmlattributes(id AS id, name), xmlelement(name price, price)), xmlforest(id, name AS n), xmlconcat('<a/>', '<b/>'), xmlcomment('c'), xmlpi(name php, 'x'), xmlroot('<a/>', version '1.0', standalone yes), xmlserialize(CONTENT xmlelement(name e) AS text) FROM products WHERE id = 1
--- refused: not built yet
 -- @xml-agg
 SELECT xmlagg(xmlelement(name p, name) ORDER BY id) FROM products WHERE id < 4
 -- @xml-values
 SELECT x, x::text, x IS DOCUMENT FROM everything WHERE id = 1
--- refused: not built yet
 -- @geometry
 SELECT p, p[0], bx, ls, ci, p <-> point(0, 0), bx @> p, area(bx), center(ci), length(ls), box(p, point(5, 5)), p <@ ci, bx && '((0,0),(2,2))'::box, pa, po, li, diameter(ci), radius(ci), npoints(po), isclosed(pa), ?| ls, # po FROM everything WHERE id = 1
 -- @network
@@ -441,7 +428,7 @@ SELECT pg_typeof(1), pg_typeof('x'::text), pg_typeof(ARRAY[1.5]), pg_typeof(id) 
 SELECT num_nulls(1, NULL, 2), num_nonnulls(1, NULL), NULL IS NULL, NULL = NULL, coalesce(NULL, NULL, 3)
 -- @session-functions simple
 SELECT current_database(), current_schema(), current_schemas(false), version() IS NOT NULL, current_catalog, pg_backend_pid() > 0
--- refused: not built yet
+-- refused: current_schema and the like are not built yet
 -- @uuid
 SELECT gen_random_uuid() IS NOT NULL, u, u > '00000000-0000-0000-0000-000000000000', length(u::text) FROM everything WHERE id = 1
 -- @random
@@ -458,7 +445,7 @@ SELECT count(*) FROM measures_2024
 SELECT tableoid IS NOT NULL, ctid, xmin IS NOT NULL FROM products WHERE id = 1
 -- @tableoid-regclass
 SELECT DISTINCT tableoid::regclass FROM measures ORDER BY 1
--- refused: not built yet
+-- refused: names of catalog objects as values are not built yet
 -- @insert simple
 INSERT INTO notes (id, event_id, note, rating) VALUES (1000, 1, 'new', 5), (1001, 2, DEFAULT, 3)
 -- @insert-returning
@@ -477,7 +464,6 @@ INSERT INTO notes VALUES (1, 1, 'c', 2) ON CONFLICT ON CONSTRAINT notes_pkey DO 
 INSERT INTO notes (id, note) OVERRIDING USER VALUE VALUES (3000, 'o') RETURNING id
 -- @insert-array-element
 INSERT INTO everything (id, a4[1], a4[2]) VALUES (77, 5, 6) RETURNING a4
--- refused: not built yet
 -- @insert-types
 INSERT INTO everything (id, j, jb, a4, mo, pr, r4, iv, by) VALUES (78, '{"a": 1}', '[]', '{1,2}', 'ok', 1.5, '[1,2]', '1 day', '\x00') RETURNING j, jb, a4, mo, pr, r4, iv, by
 -- @insert-composite
@@ -504,13 +490,10 @@ UPDATE notes SET (note, rating) = (SELECT body, 3 FROM events WHERE id = 1) WHER
 UPDATE notes SET note = DEFAULT WHERE id = 1 RETURNING note
 -- @update-array-element
 UPDATE everything SET a4[2] = 99, at[1:1] = '{q}' WHERE id = 1 RETURNING a4, at
--- refused: not built yet
 -- @update-json-subscript
 UPDATE events SET payload['kind'] = '"opera"', payload['nested']['flag'] = 'null' WHERE id = 1 RETURNING payload
--- refused: not built yet
 -- @update-composite-field
 UPDATE events SET venue.city = 'Newtown' WHERE id = 1 RETURNING venue
--- refused: not built yet
 -- @update-cte
 WITH top AS (SELECT id FROM notes ORDER BY id LIMIT 2) UPDATE notes SET rating = 2 FROM top WHERE notes.id = top.id RETURNING notes.id
 -- @delete
@@ -604,13 +587,11 @@ SELECT customer_id, string_agg(DISTINCT status, ', ') FROM orders WHERE customer
 SELECT array_agg(DISTINCT quantity ORDER BY quantity DESC) FROM orders
 -- @pg-size
 SELECT pg_size_pretty(123456789::bigint), pg_size_pretty(5e12::numeric), pg_size_bytes('10 MB'), pg_column_size('abc'::text)
--- refused: not built yet
 -- @hash-functions
 SELECT hashtext('a'), hashint4(5), hashfloat8(1.5)
--- refused: not built yet
 -- @settings-function
 SELECT current_setting('TimeZone'), current_setting('server_version_num')::int > 0
--- refused: not built yet
+-- refused: current_setting is not built yet
 -- @sleep-zero
 SELECT pg_sleep(0)
 -- refused: pg_sleep holds a session for as long as the client likes; it is not on the list
