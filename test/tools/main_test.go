@@ -74,16 +74,33 @@ const policies = `
 @id("reveal") permit (principal in Group::"sees-all", action == Action::"reveal", resource);
 `
 
-// databases are the connections of a bed's gateway, with the labels of each.
-var databases = map[string]string{
-	"shop":  shop.Labels,
-	"bench": `{}`,
+// labels are those of a bed's databases; each is a connection of its gateway.
+var labels = map[string]string{
+	"shop":       shop.Labels,
+	"bench":      `{}`,
+	"extensions": `{public.people: {email: pii.email}}`,
+	"postgis":    `{public.places: {owner: pii.name}}`,
+	"tpch":       `{public.customer: {c_name: pii.name, c_phone: pii.phone, c_address: pii.address}}`,
+}
+
+// filled are the databases that a bed has: what needs a package that not every machine has is for long runs, and
+// PostGIS is Debian's, for the machine's own server.
+func filled(programs string) []string {
+	out := []string{"shop", "bench"}
+	if testAll {
+		out = append(out, "extensions")
+	}
+	if testAll && programs == "" {
+		out = append(out, "postgis")
+	}
+	return out
 }
 
 // bed is a database server with a gateway before it.
 type bed struct {
 	*cluster.Cluster
 	dir      string
+	programs string
 	password string // of the role that the gateway signs in with
 	issuer   *issuer.Issuer
 	pg       string // the gateway's address
@@ -103,8 +120,8 @@ func bedOf(t testing.TB, programs string) *bed {
 	bedsMu.Lock()
 	defer bedsMu.Unlock()
 	if beds[programs] == nil {
-		b := &bed{dir: filepath.Join(scratch, fmt.Sprintf("bed%d", len(beds))), password: rand.Text()}
-		if err := b.start(context.Background(), programs); err != nil {
+		b := &bed{programs: programs, dir: filepath.Join(scratch, fmt.Sprintf("bed%d", len(beds))), password: rand.Text()}
+		if err := b.start(context.Background()); err != nil {
 			b.stop()
 			t.Fatalf("%v\n%s", err, b.log.String())
 		}
@@ -114,18 +131,18 @@ func bedOf(t testing.TB, programs string) *bed {
 }
 
 // start makes the server, fills the databases and starts the gateway.
-func (b *bed) start(ctx context.Context, programs string) (err error) {
+func (b *bed) start(ctx context.Context) (err error) {
 	if err := os.Mkdir(b.dir, 0o711); err != nil {
 		return err
 	}
-	b.Cluster, err = cluster.Start(ctx, cluster.Options{Dir: filepath.Join(b.dir, "pg"), TLS: true, Ephemeral: true, Programs: programs})
+	b.Cluster, err = cluster.Start(ctx, cluster.Options{Dir: filepath.Join(b.dir, "pg"), TLS: true, Ephemeral: true, Programs: b.programs})
 	if err != nil {
 		return err
 	}
 	if err := shop.Load(ctx, b.AdminURL, b.password); err != nil {
 		return err
 	}
-	for name := range databases {
+	for _, name := range filled(b.programs) {
 		if err := b.fill(ctx, name); err != nil {
 			return fmt.Errorf("fill the database %s: %w", name, err)
 		}
@@ -188,9 +205,9 @@ recordings: file:recordings
 policies: [tools.cedar]
 connections:
 `, ports[0], ports[1], b.issuer.URL(), revealing, revealing, masking, masking)
-	for name, labels := range databases {
+	for _, name := range filled(b.programs) {
 		fmt.Fprintf(&text, "  - {name: %s, kind: postgres, url: %q, password: {file: %q}, groups: [%s, %s], labels: %s}\n",
-			name, b.URL(shop.Role, "", name), filepath.Join(b.dir, "password"), revealing, masking, labels)
+			name, b.URL(shop.Role, "", name), filepath.Join(b.dir, "password"), revealing, masking, labels[name])
 	}
 	for name, content := range map[string]string{"gatehouse.yaml": text.String(), "password": b.password, "tools.cedar": policies} {
 		if err := os.WriteFile(filepath.Join(b.dir, name), []byte(content), 0o600); err != nil {

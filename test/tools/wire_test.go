@@ -12,7 +12,7 @@ import (
 )
 
 // patience is how long one exchange may take.
-const patience = 60 * time.Second
+const patience = 4 * time.Minute
 
 // wire is a client that writes down every message that comes back.
 type wire struct {

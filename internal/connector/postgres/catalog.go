@@ -184,6 +184,7 @@ func (c *catalogs) number(catalog *guard.Catalog) *guard.Catalog {
 	e := json.NewEncoder(&b)
 	e.Encode(sortedRelations(catalog))
 	e.Encode(sortedTypes(catalog))
+	e.Encode([]any{sortedFunctions(catalog), catalog.OperatorPath, catalog.RefusedOperators})
 	sum := sha256.Sum256(b.Bytes())
 	c.state.RLock()
 	now := c.now

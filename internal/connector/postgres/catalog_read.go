@@ -21,8 +21,11 @@ type reader struct {
 	edges     map[columnKey][]columnKey // labels flow along them
 	reads     map[uint32][]uint32       // relation → what its view rules read
 	cascades  map[uint32][]guard.Cascade
-	children  map[uint32][]uint32 // relation → what inherits from it directly
-	parts     map[uint32][]uint32 // type → the types that its values hold, itself included
+	children  map[uint32][]uint32  // relation → what inherits from it directly
+	parts     map[uint32][]uint32  // type → the types that its values hold, itself included
+	harmless  map[uint32]bool      // functions of trusted extensions, whatever runs them
+	typed     map[string]bool      // extensions that have base types
+	bases     map[columnKey]uint32 // column → the base type of its values or elements
 }
 
 type columnKey struct {
@@ -41,7 +44,7 @@ func (r *reader) read(labels map[guard.Name]map[string][]string) error {
 	r.children = map[uint32][]uint32{}
 	r.parts = map[uint32][]uint32{}
 	for _, step := range []func() error{
-		r.readRelations, r.readColumns, r.readKeys, r.readFunctions, r.readTypes, r.readParts,
+		r.readRelations, r.readColumns, r.readKeys, r.readFunctions, r.readTypes, r.readExtensions, r.readParts,
 		r.readForeignKeys, r.readInheritance, r.readGenerated, r.readRules, r.readTriggers, r.readCalls,
 	} {
 		if err := step(); err != nil {
@@ -352,7 +355,7 @@ func (r *reader) readTriggers() error {
 func (r *reader) call(relation, function uint32) {
 	rel := r.catalog.ByOID[relation]
 	f, own := r.functions[function]
-	if rel == nil || !own || slices.Contains(rel.Calls, f) {
+	if rel == nil || !own || r.harmless[function] || slices.Contains(rel.Calls, f) {
 		return
 	}
 	rel.Calls = append(rel.Calls, f)
@@ -390,7 +393,7 @@ func (r *reader) readCalls() error {
 		if err := scan(&t, &f); err != nil {
 			return err
 		}
-		if typ, fn := r.types[t], r.functions[f]; typ != nil && fn.OID != 0 {
+		if typ, fn := r.types[t], r.functions[f]; typ != nil && fn.OID != 0 && !r.harmless[f] {
 			typ.Calls = append(typ.Calls, fn)
 		}
 		return nil

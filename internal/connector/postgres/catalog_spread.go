@@ -191,3 +191,12 @@ func sortedTypes(c *guard.Catalog) []*guard.Type {
 	slices.SortFunc(list, func(a, b *guard.Type) int { return cmp.Compare(a.OID, b.OID) })
 	return list
 }
+
+// sortedFunctions are the overloads by name: a map with struct keys has no JSON.
+func sortedFunctions(c *guard.Catalog) map[string]*guard.Overloads {
+	out := make(map[string]*guard.Overloads, len(c.Functions))
+	for n, o := range c.Functions {
+		out[n.String()] = o
+	}
+	return out
+}

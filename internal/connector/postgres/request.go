@@ -31,6 +31,9 @@ func (r *request) Touches(ctx context.Context) ([]policy.Touch, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := r.session.reaches(catalog); err != nil {
+		return nil, err
+	}
 	if r.statement != nil && len(plan.Statements) > 1 {
 		return nil, &gate.Refusal{
 			Code:     gate.NotUnderstood,
@@ -117,8 +120,11 @@ func (r *request) Recheck(ctx context.Context) error {
 	if _, err := r.session.target.catalogs.Reload(ctx); err != nil {
 		return r.session.target.unreachable(err)
 	}
-	plan, _, err := r.session.target.understand(ctx, r.session.gate.Slice(), r.text)
+	plan, catalog, err := r.session.target.understand(ctx, r.session.gate.Slice(), r.text)
 	if err != nil {
+		return err
+	}
+	if err := r.session.reaches(catalog); err != nil {
 		return err
 	}
 	if plan.Text != r.plan.Text || !slices.EqualFunc(plan.Touches, r.plan.Touches, sameTouch) {

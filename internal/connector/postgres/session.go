@@ -60,6 +60,8 @@ type session struct {
 	killed   *killing
 	stop     context.CancelFunc // ends what is under way for the session
 	reported map[string]string  // settings that the database reported
+
+	operators []string // judge: the schemas that the upstream session finds operators in
 }
 
 // killing is why a session was ended from outside.
@@ -100,6 +102,7 @@ func newSession(s *server, t *target, c *client, catalog *guard.Catalog) *sessio
 		queue:      make(chan []item, maxBatches),
 		dead:       make(chan struct{}),
 		reported:   map[string]string{},
+		operators:  catalog.OperatorPath,
 	}
 	one.status = 'I'
 	return one
@@ -237,7 +240,7 @@ func (s *session) connect(ctx context.Context) error {
 	if s.up != nil {
 		return nil
 	}
-	up, reported, err := s.target.dial(ctx, s.settings)
+	up, reported, err := s.target.dial(ctx, s.settings, s.operators)
 	if err != nil {
 		s.target.log.Error("the database cannot be reached", "session", s.gate.ID(), "error", err)
 		return upstreamDown(s.target.connection.Name)

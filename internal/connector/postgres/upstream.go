@@ -6,6 +6,8 @@ import (
 	"maps"
 	"net"
 	"runtime"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -13,6 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"gatehouse/internal/gate"
+	guard "gatehouse/internal/sqlguard/postgres"
 )
 
 const dialTime = 10 * time.Second
@@ -42,7 +47,8 @@ type upstream struct {
 }
 
 // dial opens an upstream session with the client's settings under the pinned ones.
-func (t *target) dial(ctx context.Context, settings map[string]string) (*upstream, map[string]string, error) {
+// Operators are found in pg_catalog, then in the schemas of operators.
+func (t *target) dial(ctx context.Context, settings map[string]string, operators []string) (*upstream, map[string]string, error) {
 	config, err := t.options.connConfig()
 	if err != nil {
 		return nil, nil, err
@@ -50,6 +56,7 @@ func (t *target) dial(ctx context.Context, settings map[string]string) (*upstrea
 	config.RuntimeParams = map[string]string{}
 	maps.Copy(config.RuntimeParams, settings)
 	maps.Copy(config.RuntimeParams, pinned)
+	config.RuntimeParams["search_path"] = pinnedPath(operators)
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
 	pg, err := pgconn.ConnectConfig(ctx, config)
@@ -139,4 +146,31 @@ func (u *upstream) cancel(ctx context.Context) error {
 		return err
 	}
 	return pg.CancelRequest(ctx)
+}
+
+// pinnedPath is the search path of an upstream session. pg_temp comes last: what is in it hides nothing.
+func pinnedPath(operators []string) string {
+	path := "pg_catalog, "
+	for _, schema := range operators {
+		path += `"` + strings.ReplaceAll(schema, `"`, `""`) + `", `
+	}
+	return path + "pg_temp"
+}
+
+// reaches says whether the upstream session finds the operators that a catalog counts on. A session that has
+// not begun yet will.
+func (s *session) reaches(c *guard.Catalog) error {
+	if s.up == nil {
+		s.operators = c.OperatorPath
+		return nil
+	}
+	if slices.Equal(s.operators, c.OperatorPath) {
+		return nil
+	}
+	return &gate.Refusal{
+		Code:     gate.Unavailable,
+		SQLState: "57P01",
+		Reason:   "The extensions of the database changed since this session began, so that its operators are not those that the statement means.",
+		Remedy:   "Connect again.",
+	}
 }

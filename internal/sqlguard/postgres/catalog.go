@@ -49,6 +49,14 @@ type Catalog struct {
 	Types map[Name]*Type
 	// TypesByOID are the same by OID.
 	TypesByOID map[uint32]*Type
+	// Functions are those outside pg_catalog, by name.
+	Functions map[Name]*Overloads
+	// OperatorPath are the schemas behind pg_catalog that the upstream session must find operators and shared
+	// function names in, in order: schemas of the search path with trusted extensions, in which every operator
+	// is theirs, and in which the upstream role cannot create.
+	OperatorPath []string
+	// RefusedOperators are names that an operator of those schemas has which may not be used.
+	RefusedOperators map[string]bool
 }
 
 // RelationKind is pg_class.relkind.
@@ -136,6 +144,8 @@ type Type struct {
 	Kind byte
 	// Calls are the functions outside pg_catalog that a cast to it can run (domain checks, input functions).
 	Calls []Function
+	// Usable is set for a base type of a trusted extension whose operators the pinned path finds.
+	Usable bool
 	// Array is the type of its arrays; 0 where there is none.
 	Array uint32
 	// Fields are those of a composite type, in order.

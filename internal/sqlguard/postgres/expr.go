@@ -127,14 +127,6 @@ func (a *analysis) operator(v *pg.A_Expr, s *scope) error {
 	return a.exprs(s, v.Lexpr, v.Rexpr)
 }
 
-// operatorName lets an operator through that the pinned search path finds in pg_catalog alone.
-func (a *analysis) operatorName(name []*pg.Node, location int32) error {
-	if len(name) == 2 && name[0].GetString_().GetSval() == "pg_catalog" || len(name) <= 1 {
-		return nil
-	}
-	return a.notBuilt(location, "Operators outside pg_catalog are")
-}
-
 func (a *analysis) collation(c *pg.CollateClause) error {
 	a.walk(c)
 	names := stringsOf(c.Collname)
@@ -176,12 +168,16 @@ func (a *analysis) indirection(v *pg.A_Indirection, s *scope) error {
 			if k > 0 {
 				whole = &pg.Node{Node: &pg.Node_AIndirection{AIndirection: &pg.A_Indirection{Arg: v.Arg, Indirection: v.Indirection[:k]}}}
 			}
-			t := a.env.Catalog.composite(a.valueType(whole, s))
-			if t == nil {
+			fields := a.fieldsOf(whole, s)
+			if fields == nil {
 				return a.notBuilt(0, "Fields of values whose type is not known are")
 			}
-			if t.field(i.String_.Sval) == nil {
+			at := slices.IndexFunc(fields, func(f Field) bool { return f.Name == i.String_.Sval })
+			if at < 0 {
 				return a.unknownColumn(i.String_.Sval, 0)
+			}
+			if a.env.Catalog.foreign(fields[at].TypeOID) {
+				return a.notBuilt(0, "Operators and functions over the extension type of field "+quoted(i.String_.Sval)+" are")
 			}
 		default:
 			return a.notUnderstood(n, 0, "")
@@ -286,20 +282,8 @@ func (a *analysis) window(w *pg.WindowDef, s *scope) error {
 
 // function understands a call: by name, on the list of functions of pg_catalog.
 func (a *analysis) function(v *pg.FuncCall, s *scope) error {
-	names := stringsOf(v.Funcname)
-	last := names[len(names)-1]
-	if len(names) > 2 || len(names) == 2 && names[0] != "pg_catalog" {
-		return a.notBuilt(v.Location, "Calls of functions outside pg_catalog ("+strings.Join(names, ".")+") are")
-	}
-	if populating[last] {
-		if a.populates(v) == nil {
-			return a.notBuilt(v.Location, "Calls of "+last+" with anything but NULL::type as the first argument are")
-		}
-	} else if !functions[last] {
-		return refused(NotUnderstood, "42501", a.at(v.Location), "The function "+quoted(last)+" is not on the list of functions that may be called.", "Write the statement without it.")
-	}
-	if len(names) == 1 {
-		v.Funcname = []*pg.Node{pg.MakeStrNode("pg_catalog"), pg.MakeStrNode(last)}
+	if err := a.functionName(v); err != nil {
+		return err
 	}
 	if err := a.exprs(s, v.Args...); err != nil {
 		return err
@@ -346,6 +330,11 @@ func (a *analysis) typeName(t *pg.TypeName) error {
 		return a.notUnderstood(nil, t.GetLocation(), "The type is not on the list of what is understood.")
 	}
 	for _, m := range t.Typmods {
+		if c := m.GetColumnRef(); c != nil && len(c.Fields) == 1 && c.Fields[0].GetString_() != nil {
+			a.walk(m) // a word, as in geometry(Point, 4326)
+			a.walk(c)
+			continue
+		}
 		if m.GetAConst() == nil {
 			return a.notUnderstood(m, t.Location, "")
 		}
@@ -371,8 +360,12 @@ func (a *analysis) typeName(t *pg.TypeName) error {
 	}
 	switch found.Kind {
 	case 'e', 'd', 'c', 'r', 'm':
+	case 'b':
+		if !found.Usable {
+			return a.notBuilt(t.Location, "Casts to types of extensions that are not trusted, or not in a schema that the gateway can rely on ("+found.Name.String()+"), are")
+		}
 	default:
-		return a.notBuilt(t.Location, "Casts to extension types are")
+		return a.notBuilt(t.Location, "Casts to this kind of type are")
 	}
 	for _, f := range found.Calls {
 		a.touch("call", a.env.Catalog.FunctionResource(f))

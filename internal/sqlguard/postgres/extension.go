@@ -1,13 +1,176 @@
 package postgres
 
-// extensionFunction is what the functions of a name outside pg_catalog have in common; nil where one of them
-// may not be called without a permit of its own.
-func (a *analysis) extensionFunction(names []string) *Overloads {
-	return nil
+import (
+	"slices"
+	"strings"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
+
+// Extensions are those whose functions and operators compute from their arguments alone, as long as they are
+// not volatile and not on the list of exceptions. Their types may be named.
+var Extensions = listed(`citext hstore pg_trgm uuid-ossp pgcrypto ltree intarray unaccent fuzzystrmatch
+	btree_gin btree_gist postgis cube isn`)
+
+// extensionVolatile are volatile functions of theirs that may be called: random sources.
+var extensionVolatile = listed(`uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4 gen_random_uuid gen_random_bytes`)
+
+// extensionRefused are functions of theirs that may not be called though they are not volatile: they read
+// statistics, tables that an argument names, or the server, or make rows of types that they are not told of.
+var extensionRefused = listed(`st_estimatedextent st_findextent find_srid get_proj4_from_srid populate_record
+	st_fromflatgeobuf st_fromflatgeobuftotable`)
+
+// pgcryptoPure are the functions of pgcrypto that may be called.
+var pgcryptoPure = listed(`digest hmac gen_random_uuid gen_random_bytes`)
+
+// ExtensionFunction says whether a function of an extension may be called without a permit. volatility is
+// pg_proc.provolatile. What takes the name of an object as a value, and SECURITY DEFINER functions, are not to be
+// asked for.
+func ExtensionFunction(extension, name, volatility string) bool {
+	switch {
+	case !Extensions[extension] || extensionRefused[name] || strings.HasPrefix(name, "_postgis_") || strings.HasPrefix(name, "postgis_"):
+		return false
+	case extension == "pgcrypto" && !pgcryptoPure[name]:
+		return false
+	case volatility == "v":
+		return extensionVolatile[name]
+	}
+	return volatility == "i" || volatility == "s"
 }
 
 // Overloads are the functions of one name in one schema.
 type Overloads struct {
+	// Allowed is set where each of them may be called without a permit.
+	Allowed bool
 	// Result is the type that all of them return; 0 where they differ.
 	Result uint32
+	// Fields are the columns that all of them return in FROM; none for a single value. Differ is set where the
+	// overloads do not agree.
+	Fields []Field
+	Differ bool
+}
+
+// extensionFunction is what the functions of a name outside pg_catalog have in common; nil where one of them
+// may not be called, or the name means one of pg_catalog.
+func (a *analysis) extensionFunction(names []string) *Overloads {
+	switch len(names) {
+	case 1:
+		for _, schema := range a.env.Catalog.SearchPath {
+			if o := a.env.Catalog.Functions[Name{schema, names[0]}]; o != nil {
+				return o.allowed()
+			}
+		}
+	case 2:
+		return a.env.Catalog.Functions[Name{names[0], names[1]}].allowed()
+	}
+	return nil
+}
+
+func (o *Overloads) allowed() *Overloads {
+	if o == nil || !o.Allowed {
+		return nil
+	}
+	return o
+}
+
+// functionName finds what a name that is called means, and qualifies it. An unqualified name that pg_catalog
+// and extensions share stays as it is: the pinned search path has both, as the client's own would.
+func (a *analysis) functionName(v *pg.FuncCall) error {
+	names := stringsOf(v.Funcname)
+	last := names[len(names)-1]
+	switch {
+	case len(names) == 2 && names[0] != "pg_catalog":
+		if a.extensionFunction(names) == nil {
+			return a.notBuilt(v.Location, "Calls of functions outside pg_catalog ("+strings.Join(names, ".")+") are")
+		}
+		return nil
+	case len(names) > 2:
+		return a.notBuilt(v.Location, "Calls of functions outside pg_catalog ("+strings.Join(names, ".")+") are")
+	case populating[last]:
+		if a.populates(v) == nil {
+			return a.notBuilt(v.Location, "Calls of "+last+" with anything but NULL::type as the first argument are")
+		}
+	case len(names) == 1 && functions[last] && a.shared(last):
+		return a.sharedName(v, last)
+	case functions[last]:
+	case len(names) == 1:
+		for _, schema := range a.env.Catalog.SearchPath {
+			if o := a.env.Catalog.Functions[Name{schema, last}]; o != nil {
+				if !o.Allowed {
+					break
+				}
+				v.Funcname = []*pg.Node{pg.MakeStrNode(schema), v.Funcname[0]}
+				return nil
+			}
+		}
+		fallthrough
+	default:
+		return refused(NotUnderstood, "42501", a.at(v.Location), "The function "+quoted(last)+" is not on the list of functions that may be called.", "Write the statement without it.")
+	}
+	if len(names) == 1 {
+		v.Funcname = []*pg.Node{pg.MakeStrNode("pg_catalog"), v.Funcname[0]}
+	}
+	return nil
+}
+
+// shared says whether a schema of the operator path has an extension's function of the name.
+func (a *analysis) shared(name string) bool {
+	return slices.ContainsFunc(a.env.Catalog.OperatorPath, func(schema string) bool {
+		return a.env.Catalog.Functions[Name{schema, name}].allowed() != nil
+	})
+}
+
+// sharedName leaves a name as it is where every function that it can reach may be called.
+func (a *analysis) sharedName(v *pg.FuncCall, name string) error {
+	for _, schema := range a.env.Catalog.OperatorPath {
+		if o := a.env.Catalog.Functions[Name{schema, name}]; o != nil && !o.Allowed {
+			return a.notBuilt(v.Location, "Calls of functions outside pg_catalog ("+schema+"."+name+") are")
+		}
+	}
+	return nil
+}
+
+// operatorName lets an operator through that can only be one of pg_catalog or of a trusted extension.
+func (a *analysis) operatorName(name []*pg.Node, location int32) error {
+	names := stringsOf(name)
+	switch {
+	case len(names) == 0, len(names) == 2 && names[0] == "pg_catalog":
+		return nil
+	case len(names) == 1 && !a.env.Catalog.RefusedOperators[names[0]]:
+		return nil
+	case len(names) == 2 && slices.Contains(a.env.Catalog.OperatorPath, names[0]) && !a.env.Catalog.RefusedOperators[names[1]]:
+		return nil
+	}
+	return a.notBuilt(location, "Operators outside pg_catalog are")
+}
+
+// fieldsOf are the fields of a row that an expression is; nil where they are not known.
+func (a *analysis) fieldsOf(n *pg.Node, s *scope) []Field {
+	if f := n.GetFuncCall(); f != nil {
+		if o := a.extensionFunction(stringsOf(f.Funcname)); o != nil && len(o.Fields) > 0 && !o.Differ {
+			return o.Fields
+		}
+		var out []Field
+		for _, name := range tableFunctions[figureName(n)] {
+			out = append(out, Field{Name: name})
+		}
+		return out
+	}
+	if t := a.env.Catalog.composite(a.valueType(n, s)); t != nil {
+		return t.Fields
+	}
+	return nil
+}
+
+// foreign says whether the operators over a type are not those that the pinned path finds.
+func (c *Catalog) foreign(oid uint32) bool {
+	if oid < firstUserOID {
+		return false
+	}
+	for _, t := range c.TypesByOID {
+		if (t.OID == oid || t.Array == oid) && t.Kind == 'b' {
+			return !t.Usable
+		}
+	}
+	return false
 }

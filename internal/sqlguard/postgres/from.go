@@ -178,6 +178,17 @@ func (a *analysis) functionColumns(f *pg.Node, definitions []*pg.Node, alias *pg
 			out = append(out, column{name: field.Name, typ: field.TypeOID})
 		}
 		return out, nil
+	case f.GetFuncCall() != nil && a.extensionFunction(stringsOf(f.GetFuncCall().Funcname)) != nil && !functions[name]:
+		o := a.extensionFunction(stringsOf(f.GetFuncCall().Funcname))
+		if o.Differ {
+			return nil, a.notBuilt(f.GetFuncCall().Location, "Calls in FROM of "+name+", whose overloads return different columns, are")
+		}
+		for _, field := range o.Fields {
+			out = append(out, column{name: field.Name, typ: field.TypeOID})
+		}
+		if len(out) > 0 {
+			return out, nil
+		}
 	case tableFunctions[name] != nil:
 		for _, c := range tableFunctions[name] {
 			out = append(out, column{name: c})

@@ -12,7 +12,7 @@ func (c *Catalog) Parameter(oid uint32) ([]policy.Touch, error) {
 		return nil, nil
 	}
 	for _, t := range c.TypesByOID {
-		if t.OID != oid && t.Array != oid || t.Kind == 'b' {
+		if t.OID != oid && t.Array != oid || t.Kind == 'b' && !t.Usable {
 			continue
 		}
 		var touches []policy.Touch

@@ -145,12 +145,12 @@ func (a *analysis) rowStar(n *pg.Node, s *scope) (out []column, star bool, err e
 		}
 		return out, true, nil
 	}
-	t := a.env.Catalog.composite(a.valueType(whole, s))
-	if t == nil {
+	fields := a.fieldsOf(whole, s)
+	if fields == nil {
 		return nil, true, a.notBuilt(0, "Stars over values whose type is not known are")
 	}
-	for _, f := range t.Fields {
-		out = append(out, column{name: f.Name, typ: f.TypeOID})
+	for _, f := range fields {
+		out = append(out, column{name: f.Name, typ: f.TypeOID, extension: a.env.Catalog.foreign(f.TypeOID)})
 	}
 	return out, true, nil
 }

@@ -383,7 +383,6 @@ SELECT int4multirange(int4range(1, 3), int4range(5, 7)), mr @> 2, mr && '[2,9)':
 SELECT id FROM events WHERE during && tstzrange('2024-01-10 00:00+00', '2024-01-12 00:00+00') AND during @> '2024-01-11 12:00+00'::timestamptz ORDER BY id
 -- @range-own
 SELECT '[1.5,2.5]'::weightrange, weightrange(1, 2) @> 1.5::float8
--- refused: not yet
 -- @text-search
 SELECT id, ts_rank(search, q), ts_headline('english', body, q) FROM events, to_tsquery('english', 'fox & !lazy') q WHERE search @@ q ORDER BY id LIMIT 4
 -- @text-search-functions
