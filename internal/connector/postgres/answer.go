@@ -60,6 +60,9 @@ type answering struct {
 	finished []*result // complete, but their transaction may still fail
 	open     []*portal // with entries that are not closed
 	changed  bool      // a statement changed the catalog
+
+	changes   []change // what the judge has not yet taken up; it does so while nothing is outstanding
+	unsettled bool     // there were some since no transaction was open
 }
 
 // answer is the answering goroutine: it takes what is due in order, and reads what the database says only
@@ -283,6 +286,8 @@ func closeEntry(e *gate.Entry, o gate.Outcome, events ...gate.Event) error {
 // forwardError passes an ErrorResponse on without what could show a masked value or the gateway's own
 // text, and gives its message as the client sees it.
 func (s *session) forwardError(body []byte) (string, error) {
+	s.changes = append(s.changes, change{failed: true})
+	s.unsettled = true
 	values, err := decodeError(body)
 	if err != nil {
 		return "", s.breach("a malformed ErrorResponse")
@@ -290,6 +295,7 @@ func (s *session) forwardError(body []byte) (string, error) {
 	for _, code := range []byte("PpqWFLR") { // they speak of the text that was printed
 		delete(values, code)
 	}
+	clientNames(values)
 	if s.redacting.Load() {
 		values = guard.RedactError(values)
 	}
@@ -500,6 +506,8 @@ func (s *session) answerFailed() error {
 		if typ != 'E' {
 			return s.breach(fmt.Sprintf("a message of type %q", typ))
 		}
+		s.changes = append(s.changes, change{failed: true})
+		s.unsettled = true
 		for _, r := range s.finished {
 			r.outcome.Summary += " (rolled back: a later statement of its batch was refused)"
 		}
@@ -522,6 +530,7 @@ func (s *session) readyForQuery(sequence uint64, body []byte) error {
 }
 
 func (s *session) setStatus(status byte) {
+	s.settled(status)
 	s.status = status
 	s.inTransaction.Store(status != 'I')
 	if status == 'I' && s.changed {

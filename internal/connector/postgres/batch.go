@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"gatehouse/internal/gate"
+	guard "gatehouse/internal/sqlguard/postgres"
 )
 
 // gather keeps a message of the extended protocol until its batch ends.
@@ -65,6 +66,7 @@ func (s *session) finish(ctx context.Context, end byte) error {
 	if len(batch) == 0 {
 		return s.endBatch(end, nil, nil, nil)
 	}
+	s.catchUp()
 	d := s.draft(batch)
 	if d.err != nil {
 		return s.refuseEnded(d.err, end)
@@ -157,6 +159,8 @@ type draft struct {
 	steps      []step
 	requests   []gate.Request
 	reused     []*gate.Entry // of portals that were bound in an earlier batch
+	state      *guard.State  // after the Executes of the first looked steps
+	looked     int
 	err        *gate.Refusal
 }
 
@@ -175,7 +179,7 @@ func (d *draft) statement(name string) *prepared {
 	if p := d.session.statements[name]; p != nil && !p.failed.Load() {
 		return p
 	}
-	return nil
+	return d.session.preparedInSQL(name)
 }
 
 func (d *draft) portal(name string) *portal {
@@ -191,7 +195,7 @@ func (d *draft) portal(name string) *portal {
 // draft looks a batch through. A name that does not exist, or a statement that the gate will be asked
 // about in vain, is an error; then nothing has changed.
 func (s *session) draft(batch []message) *draft {
-	d := &draft{session: s, statements: map[string]*prepared{}, portals: map[string]*portal{}}
+	d := &draft{session: s, statements: map[string]*prepared{}, portals: map[string]*portal{}, state: s.state}
 	asked := map[*prepared]bool{} // statements that a Bind of this batch asks the gate about
 	for i := range batch {
 		m := &batch[i]
@@ -207,11 +211,7 @@ func (s *session) draft(batch []message) *draft {
 		case 'E':
 			d.execute(m, &st)
 		case 'C':
-			if m.describe.kind == 'S' {
-				d.statements[m.describe.name] = nil
-			} else {
-				d.portals[m.describe.name] = nil
-			}
+			d.close(m, &st)
 		}
 		if d.err != nil {
 			return d
@@ -225,13 +225,14 @@ func (s *session) draft(batch []message) *draft {
 		switch {
 		case st.message.typ == 'P' && !asked[st.statement]:
 			st.request = len(d.requests)
-			d.requests = append(d.requests, &request{session: s, text: st.statement.text, statement: st.statement, prepare: true, position: s.position()})
+			d.requests = append(d.requests, &request{session: s, text: st.statement.text, statement: st.statement, prepare: true, position: s.position(), draft: d, step: i})
 		case st.message.typ == 'B':
 			st.request = len(d.requests)
-			d.requests = append(d.requests, &request{
+			st.portal.asked = &request{
 				session: s, text: st.statement.text, statement: st.statement, position: s.position(),
-				values: st.message.bind.parameters(st.statement.types),
-			})
+				values: st.message.bind.parameters(st.statement.types), draft: d, step: i,
+			}
+			d.requests = append(d.requests, st.portal.asked)
 		}
 	}
 	return d
@@ -239,6 +240,10 @@ func (s *session) draft(batch []message) *draft {
 
 func (d *draft) prepare(m *message, st *step) {
 	p := m.parse
+	if guard.Reserved(p.name) {
+		d.err = reservedName(p.name)
+		return
+	}
 	if p.name != "" && d.statement(p.name) != nil {
 		d.err = nameError("42P05", fmt.Sprintf("prepared statement %q already exists", shorten(p.name)), "Close it first, or use another name.")
 		return
@@ -252,6 +257,9 @@ func (d *draft) prepare(m *message, st *step) {
 }
 
 func (d *draft) bind(m *message, st *step) {
+	if d.err = d.portalName(m.bind.portal); d.err != nil {
+		return
+	}
 	st.statement = d.statement(m.bind.statement)
 	if st.statement == nil {
 		d.err = nameError("26000", fmt.Sprintf("prepared statement %q does not exist", shorten(m.bind.statement)), "Prepare it again.")
@@ -273,6 +281,9 @@ func (d *draft) describe(m *message, st *step) {
 		return
 	}
 	if st.portal = d.portal(m.describe.name); st.portal == nil {
+		st.portal = d.session.declaredInSQL(m.describe.name)
+	}
+	if st.portal == nil {
 		d.err = nameError("34000", fmt.Sprintf("portal %q does not exist", shorten(m.describe.name)), "Bind it again.")
 	}
 }
@@ -357,16 +368,16 @@ func (st *step) encode(frames []byte, items []item, entry *gate.Entry) ([]byte, 
 		}
 		return appendMessage(frames, 'P', body), append(items, item{kind: answerParse, entry: entry, statement: p})
 	case 'B':
-		return appendMessage(frames, 'B', m.bind.body), append(items, item{kind: answerBind, portal: st.portal})
+		return appendMessage(frames, 'B', m.bind.to(st.statement.name)), append(items, item{kind: answerBind, portal: st.portal})
 	case 'D':
 		kind := answerDescribePortal
 		if m.describe.kind == 'S' {
 			kind = answerDescribeStatement
 		}
-		return appendMessage(frames, 'D', []byte{m.describe.kind}, []byte(m.describe.name), []byte{0}),
+		return appendMessage(frames, 'D', []byte{m.describe.kind}, []byte(st.serverName()), []byte{0}),
 			append(items, item{kind: kind, statement: st.statement, portal: st.portal})
 	case 'C':
-		return appendMessage(frames, 'C', []byte{m.describe.kind}, []byte(m.describe.name), []byte{0}), append(items, item{kind: answerClose})
+		return appendMessage(frames, 'C', []byte{m.describe.kind}, []byte(st.serverName()), []byte{0}), append(items, item{kind: answerClose})
 	case 'E':
 		n := m.execute.rows
 		return appendMessage(frames, 'E', []byte(m.execute.portal), []byte{0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}),

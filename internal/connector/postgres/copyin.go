@@ -192,17 +192,12 @@ func (d *draft) copies() (copying, misplaced bool) {
 	return false, false
 }
 
-// planOf is the plan of a portal, also of one that this batch binds.
+// planOf is the plan of a portal, also of one that this batch binds; nil where it is not known yet.
 func (d *draft) planOf(p *portal) *guard.Plan {
-	if p.plan != nil {
-		return p.plan
+	if p.plan == nil && p.asked != nil {
+		return p.asked.plan
 	}
-	for i := range d.steps {
-		if st := &d.steps[i]; st.portal == p && st.request >= 0 {
-			return d.requests[st.request].(*request).plan
-		}
-	}
-	return nil
+	return p.plan
 }
 
 // copyBatch sends a batch that ends with the Execute of a COPY FROM STDIN. Its Sync is sent only where the

@@ -39,6 +39,9 @@ func dialRaw(url string, parameters map[string]string) (*rawClient, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.SyncConn(ctx); err != nil { // it may still read in the background
+		return nil, err
+	}
 	h, err := c.Hijack()
 	if err != nil {
 		return nil, err

@@ -97,7 +97,8 @@ func (s *session) simple(ctx context.Context, body []byte) error {
 		return s.refuseSimple(r)
 	}
 	s.discarding = false
-	req := &request{session: s, text: text, position: s.position()}
+	s.catchUp()
+	req := &request{session: s, text: text, position: s.position(), state: s.state}
 	entries, err := s.admit(ctx, []gate.Request{req})
 	if err != nil {
 		r, err := s.refusal(err)

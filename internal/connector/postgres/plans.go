@@ -20,6 +20,7 @@ type planKey struct {
 	text  string
 	epoch uint64
 	slice string
+	path  string // the search path that the client chose, as it spelled it
 }
 
 // plans is a cache in two generations: what was not asked for since the last turn is forgotten.

@@ -20,6 +20,9 @@ type request struct {
 	values    []gate.Parameter
 	prepare   bool
 	position  string
+	draft     *draft // of the batch that it stands in; nil: a simple query
+	step      int    // where in it
+	state     *guard.State
 
 	plan     *guard.Plan
 	settings map[string]string
@@ -27,7 +30,10 @@ type request struct {
 
 // Touches understands the text with the catalog and the policies of now.
 func (r *request) Touches(ctx context.Context) ([]policy.Touch, error) {
-	plan, catalog, err := r.session.target.understand(ctx, r.session.gate.Slice(), r.text)
+	if r.draft != nil {
+		r.state = r.draft.stateAt(r.step)
+	}
+	plan, catalog, err := r.session.target.understand(ctx, r.session.gate.Slice(), r.text, r.moment())
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +126,7 @@ func (r *request) Recheck(ctx context.Context) error {
 	if _, err := r.session.target.catalogs.Reload(ctx); err != nil {
 		return r.session.target.unreachable(err)
 	}
-	plan, catalog, err := r.session.target.understand(ctx, r.session.gate.Slice(), r.text)
+	plan, catalog, err := r.session.target.understand(ctx, r.session.gate.Slice(), r.text, r.moment())
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ type result struct {
 	outcome gate.Outcome
 	copying bool   // between CopyOutResponse and CopyDone
 	copied  uint64 // its CopyData messages
+	done    int    // statements of the plan that have ended
 }
 
 // begin starts the result of a request.
@@ -59,16 +60,23 @@ func (s *session) complete(body []byte) error {
 	}
 	s.current.outcome.Summary = tag
 	s.current.copiedRows(tag)
-	if p := s.current.plan; p == nil || !slices.ContainsFunc(p.Statements, func(st guard.Statement) bool { return fits(tag, st.Verb) }) {
+	if p := s.current.plan; p == nil || !slices.ContainsFunc(p.Statements, func(st guard.Statement) bool { return fits(tag, &st) }) {
 		return s.breach("another command than was asked for: " + tag)
 	}
+	s.succeeded(s.current)
 	return nil
 }
 
-// fits says whether a statement of the verb ends with the command tag.
-func fits(tag string, verb guard.Verb) bool {
+// fits says whether a statement ends with the command tag.
+func fits(tag string, st *guard.Statement) bool {
 	var words []string
+	verb := st.Verb
+	if st.Answers != "" {
+		verb = st.Answers
+	}
 	switch verb {
+	case guard.Fetch:
+		words = []string{"FETCH", "MOVE"}
 	case guard.Begin:
 		words = []string{"BEGIN", "START TRANSACTION"}
 	case guard.Commit:

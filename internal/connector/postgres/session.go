@@ -42,6 +42,7 @@ type session struct {
 	unsynced   bool // a batch without a Sync went upstream
 	sequence   uint64
 	seen       sight
+	state      *guard.State       // what statements left behind, as far as their answers are known
 	copy       *copyIn            // of the batch under way, where it has a COPY FROM STDIN
 	withdraw   context.CancelFunc // ends the context of the batch that is being admitted
 
@@ -86,7 +87,9 @@ type portal struct {
 	entry     *gate.Entry
 	plan      *guard.Plan
 	sequence  uint64
-	described []byte // answering goroutine: the body of its RowDescription
+	server    string   // its name at the database, for a cursor that was declared in SQL
+	asked     *request // of the batch that binds it
+	described []byte   // answering goroutine: the body of its RowDescription
 }
 
 func newSession(s *server, t *target, c *client, catalog *guard.Catalog) *session {

@@ -44,12 +44,12 @@ func (t *target) close() { t.catalogs.close() }
 
 // understand makes the plan of a text as one principal's slice sees the catalog of now. It remembers the
 // plans of texts by everything that they depend on.
-func (t *target) understand(ctx context.Context, slice *policy.Slice, text string) (*guard.Plan, *guard.Catalog, error) {
+func (t *target) understand(ctx context.Context, slice *policy.Slice, text string, at moment) (*guard.Plan, *guard.Catalog, error) {
 	catalog, _, err := t.catalogs.Current(ctx)
 	if err != nil {
 		return nil, nil, t.unreachable(err)
 	}
-	plan, err := t.plan(catalog, slice, text)
+	plan, err := t.plan(catalog, slice, text, at)
 	var ge *guard.Error
 	if errors.As(err, &ge) && ge.Reason == guard.UnknownName {
 		fresh, err2 := t.catalogs.Reload(ctx)
@@ -58,7 +58,7 @@ func (t *target) understand(ctx context.Context, slice *policy.Slice, text strin
 		}
 		if fresh.Epoch != catalog.Epoch {
 			catalog = fresh
-			plan, err = t.plan(catalog, slice, text)
+			plan, err = t.plan(catalog, slice, text, at)
 		}
 	}
 	if errors.As(err, &ge) {
@@ -70,16 +70,21 @@ func (t *target) understand(ctx context.Context, slice *policy.Slice, text strin
 	return plan, catalog, nil
 }
 
-func (t *target) plan(catalog *guard.Catalog, slice *policy.Slice, text string) (*guard.Plan, error) {
+func (t *target) plan(catalog *guard.Catalog, slice *policy.Slice, text string, at moment) (*guard.Plan, error) {
 	key := planKey{text: text, epoch: catalog.Epoch, slice: slice.Key()}
+	if p := at.state.Path(); p != nil {
+		key.path = p.Spelled
+	}
 	if p := t.plans.get(key); p != nil {
 		return p, nil
 	}
-	p, err := t.guard.Analyze(guard.Environment{Catalog: catalog, Sight: slice}, text)
+	p, err := t.guard.Analyze(guard.Environment{Catalog: catalog, Sight: slice, State: at.state, Behind: at.behind}, text)
 	if err != nil {
 		return nil, err
 	}
-	t.plans.put(key, p)
+	if !p.Stateful {
+		t.plans.put(key, p)
+	}
 	return p, nil
 }
 

@@ -56,7 +56,7 @@ func (g *Guard) Analyze(env Environment, text string) (*Plan, error) {
 	if deeper(tree.ProtoReflect(), 6*maxNesting) {
 		return nil, refused(NotUnderstood, "54001", 0, "The statement is nested too deeply.", "Send a simpler statement.")
 	}
-	a := &analysis{env: env, text: text, plan: &Plan{Guarded: map[uint32][]int16{}}, seen: map[string]bool{}, walked: map[proto.Message]bool{}, own: map[*pg.Node]bool{}}
+	a := &analysis{env: env, version: tree.Version, state: env.State, text: text, plan: &Plan{Guarded: map[uint32][]int16{}}, seen: map[string]bool{}, walked: map[proto.Message]bool{}, own: map[*pg.Node]bool{}}
 	for _, raw := range tree.Stmts {
 		a.statement = Statement{}
 		if err := a.top(raw.Stmt); err != nil {
@@ -66,6 +66,7 @@ func (g *Guard) Analyze(env Environment, text string) (*Plan, error) {
 			return nil, a.notUnderstood(nil, 0, "The statement was not understood.")
 		}
 		a.plan.Statements = append(a.plan.Statements, a.statement)
+		a.state = a.state.After(a.statement)
 		a.plan.Writes = a.plan.Writes || a.statement.Writes
 	}
 	return a.finish(tree)
@@ -156,6 +157,9 @@ func deeper(m protoreflect.Message, n int) bool {
 // analysis is the work on one text.
 type analysis struct {
 	env       Environment
+	version   int32                    // of the parser's trees
+	state     *State                   // after the statements before
+	gone      map[Verb]map[string]bool // names that ended in this text
 	text      string
 	plan      *Plan
 	statement Statement
@@ -237,6 +241,8 @@ func (a *analysis) top(n *pg.Node) error {
 		return a.truncate(v.TruncateStmt)
 	case *pg.Node_CopyStmt:
 		return a.copy(v.CopyStmt)
+	case *pg.Node_PrepareStmt, *pg.Node_ExecuteStmt, *pg.Node_DeallocateStmt, *pg.Node_DeclareCursorStmt, *pg.Node_FetchStmt, *pg.Node_ClosePortalStmt:
+		return a.namesStatement(n)
 	}
 	return a.notBuilt(0, statementName(n)+" statements are")
 }

@@ -16,6 +16,10 @@ type Sight interface {
 type Environment struct {
 	Catalog *Catalog
 	Sight   Sight
+	// State is what earlier statements of the session left behind; nil: nothing.
+	State *State
+	// Behind are the names that the protocol gave; nil: none.
+	Behind Behind
 }
 
 // Verb is the kind of a statement. The zero value is nothing that may be sent.
@@ -38,6 +42,14 @@ const (
 	DDL        Verb = "DDL"
 	CopyOut    Verb = "COPY TO"
 	CopyIn     Verb = "COPY FROM"
+
+	Prepare     Verb = "PREPARE"
+	Execute     Verb = "EXECUTE"
+	Deallocate  Verb = "DEALLOCATE"
+	Declare     Verb = "DECLARE"
+	Fetch       Verb = "FETCH"
+	CloseCursor Verb = "CLOSE"
+	Discard     Verb = "DISCARD"
 )
 
 // Statement is one statement of a plan.
@@ -47,6 +59,23 @@ type Statement struct {
 	Text string
 	// Writes is set where the statement changes rows or objects.
 	Writes bool
+	// Answers is the verb whose command tag the server answers with, where that is not Verb's own.
+	Answers Verb
+	// Name is the client's name of what the statement makes, uses or ends: a savepoint, a prepared statement,
+	// a cursor. All is set where it is every one of them.
+	Name string
+	All  bool
+	// Named is what a PREPARE or DECLARE makes.
+	Named *Named
+	// Setting is a setting that the gateway keeps itself, as the statement sets it.
+	Setting *Setting
+}
+
+// Setting is a search path that a statement sets: nil is the connection's own, which is Default.
+type Setting struct {
+	Path    *Path
+	Default *Path
+	Local   bool // until the transaction ends
 }
 
 // Plan is a text that was understood. It is immutable: a cached plan is shared between sessions.
@@ -69,6 +98,8 @@ type Plan struct {
 	Writes bool
 	// ChangesCatalog is set where a statement changes the catalog.
 	ChangesCatalog bool
+	// Stateful is set where the plan stands for the session's state of now alone.
+	Stateful bool
 }
 
 // Reason is the class of an Error.

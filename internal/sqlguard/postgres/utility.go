@@ -25,7 +25,7 @@ func (a *analysis) transaction(v *pg.TransactionStmt) error {
 	if err := a.transactionOptions(v.Options); err != nil {
 		return err
 	}
-	a.statement.Verb = verb
+	a.statement.Verb, a.statement.Name = verb, v.SavepointName
 	a.touch("connect", a.env.Catalog.Connection)
 	return nil
 }

@@ -20,3 +20,19 @@ SELECT 1; COPY customers(email) TO STDOUT; COPY (SELECT 2) TO STDOUT
 COPY customers TO '{{dir}}/x'
 -- @c10 | copy | su | q | COPY [0-9] | DENY
 COPY (SELECT email FROM customers) TO PROGRAM 'cat'
+-- @c20 | names | app | q | alice\.w | MASK
+PREPARE p(int) AS SELECT email FROM customers WHERE id = $1; EXECUTE p((1)); EXECUTE p(1::int)
+-- @c21 | names | app | q | 900 | DENY
+PREPARE p AS INSERT INTO orders VALUES (900, NULL, $1) RETURNING id; EXECUTE p(1)
+-- @c22 | names | app | q | alice\.w | MASK
+BEGIN; DECLARE k CURSOR FOR SELECT c FROM customers c ORDER BY id; FETCH k; FETCH ALL FROM k; COMMIT
+-- @c23 | names | app | q | alice\.w | MASK
+BEGIN
+;;
+DECLARE k BINARY SCROLL CURSOR FOR TABLE customers
+;;
+FETCH LAST k; FETCH FIRST k; FETCH ABSOLUTE 1 k
+-- @c24 | names | app | q | alice\.w | DENY
+BEGIN; DECLARE k CURSOR FOR SELECT id FROM customers ORDER BY id FOR UPDATE; FETCH k; UPDATE customers SET name = 'x' WHERE CURRENT OF k RETURNING email || ''
+-- @c25 | names | app | q | alice\.w | MASK
+BEGIN; SAVEPOINT s; PREPARE p AS SELECT email FROM customers WHERE id=1; ROLLBACK TO s; EXECUTE p
