@@ -28,6 +28,9 @@ func (r road) dial(t testing.TB) *wire {
 	if err != nil {
 		t.Fatalf("%s: %v", r.name, err)
 	}
+	if err := conn.SyncConn(ctx); err != nil { // nothing reads in the background
+		t.Fatal(err)
+	}
 	h, err := conn.Hijack()
 	if err != nil {
 		t.Fatal(err)

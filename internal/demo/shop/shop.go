@@ -5,6 +5,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -17,6 +18,12 @@ const Role = "gatehouse"
 
 // Labels are the data classes of the shop's columns, as the gateway's configuration writes them.
 const Labels = `{public.customers: {email: pii.email, national_id: pii.national_id, phone: pii.phone, birth_date: pii.birth_date, profile: pii.profile}}`
+
+// Tables is the SQL that makes the shop's tables, without their rows.
+func Tables() string {
+	tables, _, _ := strings.Cut(data, "INSERT INTO")
+	return tables
+}
 
 // Load makes the database `shop`, fills it, and makes the gateway's role with the password. admin is the
 // URL of the superuser for the database of a name.
