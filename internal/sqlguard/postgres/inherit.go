@@ -12,9 +12,7 @@ func (c *Catalog) Exposure(s Sight, r *Relation, col *Column) policy.Exposure {
 			return policy.Exposure{}
 		}
 		if own := p.Column(col.Name); own != nil {
-			x := s.Read(c.ColumnResource(p, own))
-			e.Visible = e.Visible && x.Visible
-			e.Mask = min(e.Mask, x.Mask)
+			e = e.And(s.Read(c.ColumnResource(p, own)))
 		}
 	}
 	return e
