@@ -59,25 +59,32 @@ func (t *target) dial(ctx context.Context, settings map[string]string, operators
 	config.RuntimeParams["search_path"] = pinnedPath(operators)
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	pg, err := pgconn.ConnectConfig(ctx, config)
+	h, err := takeOver(ctx, config)
 	if err != nil {
-		return nil, nil, fmt.Errorf("connect to the database: %w", err)
-	}
-	// Where signing in was slow, pgconn may still read in the background: it would take bytes of the session.
-	if err := pg.SyncConn(ctx); err != nil {
-		pg.Close(ctx)
-		return nil, nil, fmt.Errorf("quieten the connection: %w", err)
-	}
-	h, err := pg.Hijack()
-	if err != nil {
-		pg.Close(ctx)
-		return nil, nil, fmt.Errorf("take over the connection: %w", err)
+		return nil, nil, err
 	}
 	if err := h.Conn.SetDeadline(time.Time{}); err != nil {
 		h.Conn.Close()
 		return nil, nil, err
 	}
 	return &upstream{conn: h.Conn, in: newWireReader(h.Conn), socket: socket{rawOf(h.Conn), &t.polls}, config: h}, h.ParameterStatuses, nil
+}
+
+// takeOver connects and gives the bare connection: nobody else reads it any more. (Where a write to it took long,
+// pgconn reads it in the background, also what would come after it was taken over.)
+func takeOver(ctx context.Context, config *pgconn.Config) (*pgconn.HijackedConn, error) {
+	pg, err := pgconn.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the database: %w", err)
+	}
+	if err = pg.SyncConn(ctx); err == nil {
+		var h *pgconn.HijackedConn
+		if h, err = pg.Hijack(); err == nil {
+			return h, nil
+		}
+	}
+	pg.Close(ctx)
+	return nil, fmt.Errorf("take over the connection: %w", err)
 }
 
 // mayBlock says whether reading the next message can take long: a part of it is missing, or nothing of it comes
