@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,8 +24,11 @@ const (
 // Guard analyses texts. It holds nothing and is safe for concurrent use.
 type Guard struct{}
 
-// New is a guard. It checks that the parser that it stands on works.
+// New is a guard. It checks that the parser that it stands on works, and has the stack that it needs.
 func New() (*Guard, error) {
+	if !stackReady() {
+		return nil, errors.New("the SQL parser needs threads with a stack of 8 MiB, and the limit of this process is lower: raise its hard limit (ulimit -H -s)")
+	}
 	if _, err := pg.Parse("SELECT 1"); err != nil {
 		return nil, fmt.Errorf("the SQL parser does not work: %w", err)
 	}
