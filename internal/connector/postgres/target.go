@@ -12,6 +12,10 @@ import (
 	guard "gatehouse/internal/sqlguard/postgres"
 )
 
+// largeText is the length from which texts of a connection are understood one after the other: they take seconds
+// of a processor, and a hundred times their length of memory.
+const largeText = 128 << 10
+
 // target is one connection of this kind with what is shared by its sessions.
 type target struct {
 	connection gate.Connection
@@ -20,6 +24,7 @@ type target struct {
 	catalogs   *catalogs
 	plans      plans
 	polls      atomic.Int64
+	large      chan struct{} // taken while a large text is understood
 	log        *slog.Logger
 }
 
@@ -37,7 +42,7 @@ func newTarget(c gate.Connection, log *slog.Logger) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &target{connection: c, options: options, guard: g, catalogs: catalogs, log: log}, nil
+	return &target{connection: c, options: options, guard: g, catalogs: catalogs, large: make(chan struct{}, 1), log: log}, nil
 }
 
 func (t *target) close() { t.catalogs.close() }
@@ -49,7 +54,7 @@ func (t *target) understand(ctx context.Context, slice *policy.Slice, text strin
 	if err != nil {
 		return nil, nil, t.unreachable(err)
 	}
-	plan, err := t.plan(catalog, slice, text, at)
+	plan, err := t.plan(ctx, catalog, slice, text, at)
 	var ge *guard.Error
 	if errors.As(err, &ge) && ge.Reason == guard.UnknownName {
 		fresh, err2 := t.catalogs.Reload(ctx)
@@ -58,7 +63,7 @@ func (t *target) understand(ctx context.Context, slice *policy.Slice, text strin
 		}
 		if fresh.Epoch != catalog.Epoch {
 			catalog = fresh
-			plan, err = t.plan(catalog, slice, text, at)
+			plan, err = t.plan(ctx, catalog, slice, text, at)
 		}
 	}
 	if errors.As(err, &ge) {
@@ -70,13 +75,21 @@ func (t *target) understand(ctx context.Context, slice *policy.Slice, text strin
 	return plan, catalog, nil
 }
 
-func (t *target) plan(catalog *guard.Catalog, slice *policy.Slice, text string, at moment) (*guard.Plan, error) {
+func (t *target) plan(ctx context.Context, catalog *guard.Catalog, slice *policy.Slice, text string, at moment) (*guard.Plan, error) {
 	key := planKey{text: text, epoch: catalog.Epoch, slice: slice.Key()}
 	if p := at.state.Path(); p != nil {
 		key.path = p.Spelled
 	}
 	if p := t.plans.get(key); p != nil {
 		return p, nil
+	}
+	if len(text) > largeText {
+		select {
+		case t.large <- struct{}{}:
+			defer func() { <-t.large }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	p, err := t.guard.Analyze(guard.Environment{Catalog: catalog, Sight: slice, State: at.state, Behind: at.behind}, text)
 	if err != nil {

@@ -5,26 +5,32 @@ import "strings"
 // maxChain bounds the tokens that can follow each other in one chain (a+b+c, a UNION b, a JOIN b, a::t::t).
 const maxChain = 8000
 
-// chained says whether a text may hold a longer chain. The grammar makes a tree of a chain that is as deep as
-// the chain is long, and the parser walks it on a stack that cannot grow: without this bound a statement of
-// 100 kB ends the process. It overestimates, and allocates little.
+// maxTokens bounds the tokens of a text: each takes about 1 kB of memory while it is understood.
+const maxTokens = 1_000_000
+
+// measure says whether a text may hold a longer chain, and how many tokens it has; what is found first ends it.
+// The grammar makes a tree of a chain that is as deep as the chain is long, and the parser walks it on a stack that
+// cannot grow: without this bound a statement of 100 kB ends the process. It overestimates, and allocates little.
 //
 // Only a comma ends a chain: what it joins is a list in the tree. What brackets enclose counts as a part of
 // the chain around it, and the tokens of joins and set operations, which go on over commas, count for the whole
 // level. (AND and OR make lists too, but the AND of BETWEEN does not, and CASE nests without brackets.)
-func chained(text string) bool {
+func measure(text string) (chain bool, tokens int) {
 	if len(text) <= maxChain {
-		return false
+		return false, 0
 	}
 	c := chains{open: []run{{}}}
-	for i := 0; i < len(text); {
+	for i := 0; i < len(text) && tokens <= maxTokens; {
 		n := c.token(text[i:])
 		if c.total > maxChain {
-			return true
+			return true, tokens
+		}
+		if text[i] > ' ' {
+			tokens++
 		}
 		i += n
 	}
-	return false
+	return false, tokens
 }
 
 // run is what stands at one level of brackets.

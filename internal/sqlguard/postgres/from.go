@@ -23,6 +23,9 @@ func (a *analysis) from(list []*pg.Node, s *scope) error {
 
 // distinctNames refuses two things in FROM under one name, as the server does.
 func (a *analysis) distinctNames(have, more []*item) error {
+	if err := a.step(len(have) * len(more)); err != nil {
+		return err
+	}
 	for _, x := range have {
 		for _, y := range more {
 			if !x.qualified || !y.qualified || x.alias != y.alias || x.alias == "" {
@@ -279,8 +282,12 @@ func (a *analysis) join(v *pg.JoinExpr, s *scope, left []*item) ([]*item, error)
 		for _, it := range append(slices.Clone(l), r...) {
 			it.whole = true
 		}
-		for _, c := range bareColumns(l) {
-			if hasColumn(bareColumns(r), c.name) && !slices.Contains(merged, c.name) {
+		columns, others := bareColumns(l), bareColumns(r)
+		if err := a.step(len(columns) * (len(others) + 1)); err != nil {
+			return nil, err
+		}
+		for _, c := range columns {
+			if hasColumn(others, c.name) && !slices.Contains(merged, c.name) {
 				merged = append(merged, c.name)
 			}
 		}
@@ -316,6 +323,12 @@ func (a *analysis) join(v *pg.JoinExpr, s *scope, left []*item) ([]*item, error)
 			if !slices.Contains(merged, c.name) {
 				out.columns = append(out.columns, c)
 			}
+		}
+		if err := a.hold(len(out.columns)); err != nil {
+			return nil, err
+		}
+		if err := a.step(len(out.columns) * (len(merged) + 1)); err != nil {
+			return nil, err
 		}
 		for _, it := range side {
 			out.deep = append(out.deep, it.deep...)

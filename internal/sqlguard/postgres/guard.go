@@ -47,7 +47,11 @@ func (g *Guard) Analyze(env Environment, text string) (*Plan, error) {
 	if strings.ContainsRune(text, 0) || !utf8.ValidString(text) {
 		return nil, refused(NotUnderstood, "22021", 0, "The text is not valid UTF-8, or holds a NUL byte.", "Send it as UTF-8 without NUL bytes.")
 	}
-	if chained(text) {
+	chain, tokens := measure(text)
+	if tokens > maxTokens {
+		return nil, refused(NotUnderstood, "54000", 0, fmt.Sprintf("The text has more than %d tokens.", maxTokens), "Send it in several statements, the rows by COPY, or the values as an array in one parameter.")
+	}
+	if chain {
 		return nil, refused(NotUnderstood, "54001", 0, fmt.Sprintf("The statement has a chain of more than %d tokens without a comma.", maxChain), "Send a shorter statement: a list such as IN (…) or VALUES may be as long as it likes.")
 	}
 	tree, err := pg.Parse(text)
@@ -173,6 +177,7 @@ type analysis struct {
 	walked    map[proto.Message]bool // nodes that were understood
 	own       map[*pg.Node]bool      // nodes that this package wrote
 	named     []*Relation            // every relation that was scanned, in order, with repetitions
+	spent     budget
 }
 
 // touch adds a touch, once.

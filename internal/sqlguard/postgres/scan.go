@@ -46,10 +46,16 @@ func qualify(v *pg.RangeVar, r *Relation) { v.Schemaname, v.Relname = r.Name.Sch
 // scan makes the item of a relation in FROM. Where the principal sees it only in part, the node becomes a
 // sub-select that exposes exactly what is seen, with the columns bound by position.
 func (a *analysis) scan(n *pg.Node, v *pg.RangeVar, s *scope) (*item, error) {
+	if err := a.step(s.inSight()); err != nil {
+		return nil, err
+	}
 	if v.Schemaname == "" && v.Catalogname == "" {
 		if c := s.cte(v.Relname); c != nil {
 			if !c.known {
 				return nil, a.notBuilt(v.Location, "References to a later WITH query are")
+			}
+			if err := a.hold(len(c.columns)); err != nil {
+				return nil, err
 			}
 			it := &item{alias: v.Relname, columns: slices.Clone(c.columns), deep: c.deep}
 			return it, a.alias(it, v.Alias, v.Location)
@@ -62,8 +68,14 @@ func (a *analysis) scan(n *pg.Node, v *pg.RangeVar, s *scope) (*item, error) {
 	if err := a.readable(r, v.Location); err != nil {
 		return nil, err
 	}
+	if len(a.named) >= maxTables {
+		return nil, refused(NotUnderstood, "54000", a.at(v.Location), fmt.Sprintf("The text names more than %d tables.", maxTables), "Send several statements.")
+	}
 	a.relation(r)
 	a.touch("read", a.env.Catalog.TableResource(r.Name))
+	if err := a.hold(len(r.Columns)); err != nil {
+		return nil, err
+	}
 	it := &item{alias: v.Relname, relation: r, deep: []*Relation{r}}
 	seen := make([]policy.Exposure, len(r.Columns))
 	for i := range r.Columns {

@@ -119,6 +119,9 @@ func (a *analysis) useSource(src source, location int32) error {
 // useAll notes that every column of an item is read: a star or a whole row.
 func (a *analysis) useAll(it *item, location int32) error {
 	it.whole = true
+	if err := a.step(8 * len(it.columns)); err != nil {
+		return err
+	}
 	for i := range it.columns {
 		for _, src := range it.columns[i].from {
 			src.item.whole = true
@@ -137,6 +140,9 @@ var systemColumns = map[string]bool{"ctid": true, "tableoid": true, "xmin": true
 // is a whole output column.
 func (a *analysis) columnRef(c *pg.ColumnRef, s *scope, direct bool) (column, error) {
 	a.walk(c)
+	if err := a.step(s.inSight()); err != nil {
+		return column{}, err
+	}
 	var parts []string
 	for _, f := range c.Fields {
 		if f.GetAStar() != nil {
@@ -195,6 +201,9 @@ func (s *scope) findRelation(n Name) *item {
 }
 
 func (a *analysis) itemColumn(it *item, name string, location int32, direct bool) (column, error) {
+	if err := a.step(len(it.columns)); err != nil {
+		return column{}, err
+	}
 	var found *column
 	for i := range it.columns {
 		if it.columns[i].name == name {
@@ -292,6 +301,9 @@ func (s *scope) bare(a *analysis, name string, location int32) (*item, *column, 
 	for _, it := range s.items {
 		if !it.bare {
 			continue
+		}
+		if err := a.step(len(it.columns)); err != nil {
+			return nil, nil, err
 		}
 		for i := range it.columns {
 			if it.columns[i].name != name {

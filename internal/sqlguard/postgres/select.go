@@ -124,6 +124,9 @@ func (a *analysis) targets(list []*pg.Node, s *scope) ([]column, error) {
 		if t == nil || len(t.Indirection) > 0 {
 			return nil, a.notUnderstood(n, 0, "")
 		}
+		if err := a.outputs(len(out)+1, t.Location); err != nil {
+			return nil, err
+		}
 		if c := t.Val.GetColumnRef(); c != nil {
 			cols, star, err := a.star(c, s)
 			if err != nil {
@@ -131,6 +134,9 @@ func (a *analysis) targets(list []*pg.Node, s *scope) ([]column, error) {
 			}
 			if star {
 				out = append(out, cols...)
+				if err := a.outputs(len(out), t.Location); err != nil {
+					return nil, err
+				}
 				continue
 			}
 			col, err := a.columnRef(c, s, true)
@@ -195,6 +201,9 @@ func (a *analysis) star(c *pg.ColumnRef, s *scope) (out []column, star bool, err
 		return nil, true, a.notUnderstood(nil, c.Location, "A column is named with at most a schema and a table.")
 	}
 	for _, it := range items {
+		if err := a.outputs(len(out)+len(it.columns), c.Location); err != nil {
+			return nil, true, err
+		}
 		if err := a.useAll(it, c.Location); err != nil {
 			return nil, true, err
 		}
@@ -304,6 +313,9 @@ func (a *analysis) locks(list []*pg.Node, s *scope, before int) error {
 				locked = append(locked, it.deep...)
 			}
 		}
+		if err := a.step(64 * len(locked)); err != nil {
+			return err
+		}
 		for _, r := range locked {
 			if r.Kind != Table && r.Kind != PartitionedTable {
 				return a.notBuilt(0, "Row locks on views and foreign tables are")
@@ -332,6 +344,9 @@ func (a *analysis) sortBy(list []*pg.Node, s *scope, out []column) error {
 }
 
 func (a *analysis) outputOrInput(n *pg.Node, s *scope, out []column) error {
+	if err := a.step(len(out)); err != nil {
+		return err
+	}
 	if name, ok := bareIdent(n); ok && hasColumn(out, name) {
 		a.walk(n)
 		return nil
@@ -364,6 +379,9 @@ func (a *analysis) groupBy(n *pg.Node, s *scope, out []column) error {
 		return nil
 	}
 	if name, ok := bareIdent(n); ok {
+		if err := a.step(len(out)); err != nil {
+			return err
+		}
 		it, c, err := s.bare(a, name, n.GetColumnRef().Location)
 		if err != nil {
 			return err

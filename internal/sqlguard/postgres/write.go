@@ -254,6 +254,9 @@ func (a *analysis) returning(list *[]*pg.Node, it *item, s *scope) ([]column, er
 	var out []*pg.Node
 	var columns []column
 	for _, n := range *list {
+		if err := a.outputs(len(columns)+1, 0); err != nil {
+			return nil, err
+		}
 		t := n.GetResTarget()
 		if t == nil || len(t.Indirection) > 0 {
 			return nil, a.notUnderstood(n, 0, "")
@@ -294,7 +297,7 @@ func (a *analysis) returning(list *[]*pg.Node, it *item, s *scope) ([]column, er
 		out = append(out, node)
 	}
 	*list = out
-	return columns, nil
+	return columns, a.outputs(len(columns), 0)
 }
 
 // returnedColumn is a column of the written table as a WITH query offers it.
