@@ -64,8 +64,20 @@ func (s *session) finish(ctx context.Context, end byte) error {
 		}
 	}
 	if len(batch) == 0 {
-		return s.endBatch(end, nil, nil, nil)
+		return s.endBatch(end, nil, nil, nil, nil)
 	}
+	for attempt := 0; ; attempt++ {
+		if err := s.judgeBatch(ctx, batch, end); !errors.Is(err, errMoved) {
+			return err
+		}
+		if r := s.again(ctx, attempt); r != nil {
+			return s.refuseEnded(r, end)
+		}
+	}
+}
+
+// judgeBatch passes a batch through the gate and sends it.
+func (s *session) judgeBatch(ctx context.Context, batch []message, end byte) error {
 	s.catchUp()
 	d := s.draft(batch)
 	if d.err != nil {
@@ -95,14 +107,24 @@ func (s *session) finish(ctx context.Context, end byte) error {
 		return s.refuseEnded(nameError("0A000", "Messages behind the Execute of a COPY FROM STDIN, before its rows, are not understood.", "Send it last before a Sync or Flush, then the rows."), end)
 	}
 	frames, items := d.apply(entries)
+	var err error
 	if copying {
-		return s.copyBatch(end, d, append(entries, d.reused...), frames, items)
+		err = s.copyBatch(end, d, append(entries, d.reused...), frames, items)
+	} else {
+		err = s.endBatch(end, append(entries, d.reused...), d.bound(), frames, items)
 	}
-	return s.endBatch(end, append(entries, d.reused...), frames, items)
+	if errors.Is(err, errMoved) {
+		if len(d.reused) > 0 { // rows of theirs are lost
+			return movedRefusal()
+		}
+		d.undo()
+	}
+	return err
 }
 
 // endBatch sends a batch on, with its Sync or a Flush.
-func (s *session) endBatch(end byte, entries []*gate.Entry, frames []byte, items []item) error {
+func (s *session) endBatch(end byte, entries []*gate.Entry, plans []*guard.Plan, frames []byte, items []item) error {
+	inside := s.unsynced && s.status == 'I'
 	if end == 'S' {
 		if s.up == nil { // nothing was ever sent
 			return s.push([]item{{kind: answerReady}})
@@ -118,7 +140,7 @@ func (s *session) endBatch(end byte, entries []*gate.Entry, frames []byte, items
 	if len(frames) == 0 {
 		return nil
 	}
-	return s.send(entries, frames, items)
+	return s.sendGrounded(entries, plans, frames, items, end == 'S', inside)
 }
 
 // refuseBatch refuses what has been gathered and everything up to the next Sync.
@@ -145,7 +167,7 @@ func (s *session) refuseEnded(r *gate.Refusal, end byte) error {
 // ready answers a Sync after a refusal. It reaches the database only where that waits for one.
 func (s *session) ready() error {
 	if s.up != nil && s.unsynced {
-		return s.endBatch('S', nil, nil, nil)
+		return s.endBatch('S', nil, nil, nil, nil)
 	}
 	return s.push([]item{{kind: answerReady}})
 }
@@ -156,6 +178,7 @@ type draft struct {
 	session    *session
 	statements map[string]*prepared // what the batch changes; nil: closed
 	portals    map[string]*portal
+	closed     map[string]*prepared // what the batch closes
 	steps      []step
 	requests   []gate.Request
 	reused     []*gate.Entry // of portals that were bound in an earlier batch
@@ -351,6 +374,37 @@ func (d *draft) apply(entries []*gate.Entry) (frames []byte, items []item) {
 		}
 	}
 	return frames, items
+}
+
+// bound are the plans that the batch prepares or runs: a description must be that of what the plan names, too.
+func (d *draft) bound() []*guard.Plan {
+	var plans []*guard.Plan
+	for i := range d.steps {
+		if st := &d.steps[i]; st.request >= 0 {
+			plans = append(plans, st.statement.plan)
+		}
+	}
+	return plans
+}
+
+// undo takes back what apply changed; what the database may have prepared is closed there.
+func (d *draft) undo() {
+	s := d.session
+	for name, p := range d.statements {
+		if p != nil {
+			delete(s.statements, name)
+			s.ground.closeLater('S', name)
+		}
+	}
+	for name, p := range d.closed {
+		s.statements[name] = p
+	}
+	for name, p := range d.portals {
+		if p != nil {
+			delete(s.portals, name)
+			s.ground.closeLater('P', name)
+		}
+	}
 }
 
 // encode gives a step's bytes and its answer. A Parse carries the text that was printed, never the

@@ -61,8 +61,8 @@ func (s *session) copyBegins(it *item, body []byte) error {
 }
 
 // sendAndCopy sends a batch; one with a COPY FROM STDIN is on its way, or answered, when it returns.
-func (s *session) sendAndCopy(entries []*gate.Entry, frames []byte, items []item) error {
-	if err := s.send(entries, frames, items); err != nil || s.copy == nil {
+func (s *session) sendAndCopy(entries []*gate.Entry, plan *guard.Plan, frames []byte, items []item, inside bool) error {
+	if err := s.sendGrounded(entries, []*guard.Plan{plan}, frames, items, true, inside); err != nil || s.copy == nil {
 		return err
 	}
 	return s.awaitCopy()
@@ -204,11 +204,16 @@ func (d *draft) planOf(p *portal) *guard.Plan {
 // database does not take rows: while it does it would not heed one.
 func (s *session) copyBatch(end byte, d *draft, entries []*gate.Entry, frames []byte, items []item) error {
 	s.copy = newCopyIn(d.steps[len(d.steps)-1].portal.entry)
-	if err := s.endBatch(0, entries, frames, items); err != nil {
+	if err := s.endBatch(0, entries, d.bound(), frames, items); err != nil {
 		return err
 	}
-	if err := s.awaitCopy(); err != nil || s.copy != nil || end != 'S' {
-		return err
+	if s.copy != nil { // else an earlier statement of the batch has failed
+		if err := s.awaitCopy(); err != nil {
+			return err
+		}
 	}
-	return s.endBatch('S', nil, nil, nil)
+	if s.copy != nil || end != 'S' {
+		return nil
+	}
+	return s.endBatch('S', nil, nil, nil, nil)
 }

@@ -155,6 +155,12 @@ allow_privileged_role: true
 
 // serve puts the gateway before the field, with everything real but the tokens and the people.
 func (f *field) serve() {
+	f.t.Helper()
+	f.serveWith("url: " + testServer.URL("gw", "", f.name) + "\npassword: {env: GW_PASSWORD}" + evasionLabels)
+}
+
+// serveWith is serve with the options of the connection.
+func (f *field) serveWith(text string) {
 	t := f.t
 	t.Helper()
 	journal, err := record.Open(record.Options{Dir: t.TempDir()})
@@ -180,7 +186,7 @@ func (f *field) serve() {
 		t.Fatal(err)
 	}
 	t.Setenv("GW_PASSWORD", "p")
-	o := options(t, "url: "+testServer.URL("gw", "", f.name)+"\npassword: {env: GW_PASSWORD}"+evasionLabels)
+	o := options(t, text)
 	f.server, err = newServer(gate.Deps{
 		Gate: g, Verifier: tokens{}, Log: log,
 		Connections: []gate.Connection{{Name: "shop", Kind: kind, Groups: []string{"ai-agents"}, Options: o}},

@@ -97,6 +97,18 @@ func (s *session) simple(ctx context.Context, body []byte) error {
 		return s.refuseSimple(r)
 	}
 	s.discarding = false
+	for attempt := 0; ; attempt++ {
+		if err := s.query(ctx, text); !errors.Is(err, errMoved) {
+			return err
+		}
+		if r := s.again(ctx, attempt); r != nil {
+			return s.refuseSimple(r)
+		}
+	}
+}
+
+// query judges a simple query and sends it.
+func (s *session) query(ctx context.Context, text string) error {
 	s.catchUp()
 	req := &request{session: s, text: text, position: s.position(), state: s.state}
 	entries, err := s.admit(ctx, []gate.Request{req})
@@ -110,12 +122,13 @@ func (s *session) simple(ctx context.Context, body []byte) error {
 	s.sequence++
 	delete(s.portals, "") // a simple query drops what has no name
 	delete(s.statements, "")
+	inside := s.unsynced && s.status == 'I'
 	s.unsynced = false
 	frame := appendMessage(nil, 'Q', []byte(req.plan.Text), []byte{0})
 	if has(req.plan, guard.CopyIn) {
 		s.copy = newCopyIn(entries[0])
 	}
-	return s.sendAndCopy(entries, frame, []item{{kind: answerQuery, entry: entries[0], plan: req.plan, sequence: s.sequence}})
+	return s.sendAndCopy(entries, req.plan, frame, []item{{kind: answerQuery, entry: entries[0], plan: req.plan, sequence: s.sequence}}, inside)
 }
 
 // admit passes a batch through the gate. While it is held a cancel, or a client that leaves, withdraws it.
@@ -193,13 +206,8 @@ func (s *session) position() string {
 
 // send puts a batch's answers into the queue and its bytes upstream; the entries are the keys to that.
 func (s *session) send(entries []*gate.Entry, frames []byte, items []item) error {
-	for _, e := range entries {
-		if err := e.Ready(); err != nil {
-			for _, e := range entries {
-				err = errors.Join(err, closeEntry(e, gate.Outcome{Status: "refused", Summary: "not forwarded: the session ended before it was sent"}))
-			}
-			return err
-		}
+	if err := ready(entries); err != nil {
+		return err
 	}
 	s.pending.Add(1)
 	items = append(items, item{kind: answerBatchEnd})
@@ -213,6 +221,19 @@ func (s *session) send(entries []*gate.Entry, frames []byte, items []item) error
 		return err
 	}
 	return s.write(frames)
+}
+
+// ready says whether the entries may be used now; if not, they are closed.
+func ready(entries []*gate.Entry) error {
+	for _, e := range entries {
+		if err := e.Ready(); err != nil {
+			for _, e := range entries {
+				err = errors.Join(err, closeEntry(e, gate.Outcome{Status: "refused", Summary: "not forwarded: the session ended before it was sent"}))
+			}
+			return err
+		}
+	}
+	return nil
 }
 
 // write sends bytes upstream whose answers are in the queue already: the database may answer the first of
@@ -242,17 +263,29 @@ func (s *session) exchange(frames []byte, items []item) error {
 	if err := s.write(frames); err != nil {
 		return errors.Join(err, s.push(items))
 	}
+	return s.exchanged(items)
+}
+
+// exchanged answers a small batch that was just sent.
+func (s *session) exchanged(items []item) error {
 	if s.up.in.r.Buffered() == 0 && !s.up.socket.readable(patience) { // it takes longer
 		return s.push(items)
 	}
+	defer s.inlined()()
+	return s.takeNow(items)
+}
+
+// inlined says that the judge reads the database's answers itself until over is called: the client is watched
+// meanwhile, where it takes long.
+func (s *session) inlined() (over func()) {
 	s.inline = true
-	err := s.takeNow(items)
-	s.inline = false
-	if s.unwatch != nil {
-		s.unwatch()
-		s.unwatch = nil
+	return func() {
+		s.inline = false
+		if s.unwatch != nil {
+			s.unwatch()
+			s.unwatch = nil
+		}
 	}
-	return err
 }
 
 // abandoned stops what runs for a client that has left.

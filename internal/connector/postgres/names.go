@@ -94,6 +94,9 @@ func (s *session) catchUp() {
 
 // forgetProtocol takes statements and portals of the protocol away that SQL has ended.
 func (s *session) forgetProtocol(st *guard.Statement) {
+	if st.All && (st.Verb == guard.Discard || st.Verb == guard.Deallocate) {
+		s.ground.known = nil
+	}
 	switch {
 	case st.Verb == guard.Discard && st.All:
 		clear(s.statements)
@@ -149,6 +152,12 @@ func (d *draft) close(m *message, st *step) {
 		if d.session.state.Prepared(name) != nil {
 			d.err = nameError("0A000", fmt.Sprintf("The statement %q was prepared in SQL.", shorten(name)), "Close it with DEALLOCATE.")
 			return
+		}
+		if p := d.session.statements[name]; p != nil {
+			if d.closed == nil {
+				d.closed = map[string]*prepared{}
+			}
+			d.closed[name] = p
 		}
 		d.statements[name] = nil
 		return

@@ -42,8 +42,9 @@ type session struct {
 	unsynced   bool // a batch without a Sync went upstream
 	sequence   uint64
 	seen       sight
-	state      *guard.State       // what statements left behind, as far as their answers are known
-	copy       *copyIn            // of the batch under way, where it has a COPY FROM STDIN
+	state      *guard.State // what statements left behind, as far as their answers are known
+	copy       *copyIn      // of the batch under way, where it has a COPY FROM STDIN
+	ground     ground
 	withdraw   context.CancelFunc // ends the context of the batch that is being admitted
 
 	// Between the two.

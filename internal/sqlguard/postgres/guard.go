@@ -64,7 +64,7 @@ func (g *Guard) Analyze(env Environment, text string) (*Plan, error) {
 	if deeper(tree.ProtoReflect(), 6*maxNesting) {
 		return nil, refused(NotUnderstood, "54001", 0, "The statement is nested too deeply.", "Send a simpler statement.")
 	}
-	a := &analysis{env: env, version: tree.Version, state: env.State, text: text, plan: &Plan{Guarded: map[uint32][]int16{}}, seen: map[string]bool{}, walked: map[proto.Message]bool{}, own: map[*pg.Node]bool{}}
+	a := &analysis{env: env, version: tree.Version, state: env.State, text: text, plan: &Plan{Guarded: map[uint32][]int16{}}, seen: map[string]bool{}, walked: map[proto.Message]bool{}, own: map[*pg.Node]bool{}, wide: map[*Relation]bool{}}
 	for _, raw := range tree.Stmts {
 		a.statement = Statement{}
 		if err := a.top(raw.Stmt); err != nil {
@@ -73,6 +73,7 @@ func (g *Guard) Analyze(env Environment, text string) (*Plan, error) {
 		if a.statement.Verb == "" {
 			return nil, a.notUnderstood(nil, 0, "The statement was not understood.")
 		}
+		a.stand()
 		a.plan.Statements = append(a.plan.Statements, a.statement)
 		a.state = a.state.After(a.statement)
 		a.plan.Writes = a.plan.Writes || a.statement.Writes
@@ -176,6 +177,7 @@ type analysis struct {
 	scans     []pendingScan
 	walked    map[proto.Message]bool // nodes that were understood
 	own       map[*pg.Node]bool      // nodes that this package wrote
+	wide      map[*Relation]bool     // relations whose columns are taken together
 	named     []*Relation            // every relation that was scanned, in order, with repetitions
 	spent     budget
 }

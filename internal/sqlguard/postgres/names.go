@@ -100,6 +100,7 @@ func (a *analysis) again(n *Named, what string) error {
 	for _, r := range plan.Relations {
 		a.relation(r)
 	}
+	a.statement.Footing = append(a.statement.Footing, plan.Statements[0].Footing...)
 	a.statement.Writes = a.statement.Writes || plan.Writes
 	a.plan.Masked = a.plan.Masked || plan.Masked
 	return nil

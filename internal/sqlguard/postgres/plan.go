@@ -59,6 +59,8 @@ type Statement struct {
 	Text string
 	// Writes is set where the statement changes rows or objects.
 	Writes bool
+	// Footing is what the statement takes the relations to be that it names, each once.
+	Footing []Footing
 	// Answers is the verb whose command tag the server answers with, where that is not Verb's own.
 	Answers Verb
 	// Name is the client's name of what the statement makes, uses or ends: a savepoint, a prepared statement,

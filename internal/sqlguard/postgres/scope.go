@@ -125,6 +125,7 @@ func (a *analysis) useAll(it *item, location int32) error {
 	for i := range it.columns {
 		for _, src := range it.columns[i].from {
 			src.item.whole = true
+			a.wide[src.item.relation] = true
 		}
 		if err := a.use(it, &it.columns[i], location, true); err != nil {
 			return err

@@ -1,0 +1,337 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"gatehouse/internal/gate"
+	guard "gatehouse/internal/sqlguard/postgres"
+)
+
+// A plan stands on what the catalog said up to catalogTTL ago. So before a statement runs the database says what
+// the relations are now: for each the gateway keeps a prepared statement at the database, which is never
+// executed, and sends a Describe of it in front of the statement. The answer comes from the database's caches,
+// not from a snapshot, and the lock that the database takes for it stays until the transaction ends: what the
+// answer says holds while the statement runs. Reads are sent together with the Describe, and their answer is
+// thrown away where the ground has moved; what acts is sent when the answer is known.
+
+const (
+	maxGround = 256 // footings that are prepared at the database for one session
+	maxMoves  = 3   // how often a statement is understood anew because the catalog moved
+)
+
+// errMoved says that the catalog has moved under a plan. Nothing was changed, and nothing was shown.
+var errMoved = errors.New("the catalog moved under the plan")
+
+// ground is what a session has prepared for its footings; the judge's own.
+type ground struct {
+	known   map[string]*described
+	next    int
+	closing []byte // Close messages that go before the next batch
+	closed  int    // how many
+}
+
+// described is a footing that is prepared at the database.
+type described struct {
+	name string
+	body []byte // of the RowDescription that agreed
+}
+
+// closeLater closes a statement ('S') or portal ('P') at the database before the next batch.
+func (g *ground) closeLater(kind byte, name string) {
+	g.closing = appendMessage(g.closing, 'C', []byte{kind}, []byte(name), []byte{0})
+	g.closed++
+}
+
+// forget closes everything that was prepared.
+func (g *ground) forget() {
+	for _, d := range g.known {
+		g.closeLater('S', d.name)
+	}
+	g.known = nil
+}
+
+// look is one thing that the database is asked before a batch.
+type look struct {
+	footing *guard.Footing
+	known   *described
+	fresh   bool // it is prepared in this batch
+}
+
+// ask writes the questions of some plans, after the Close messages that are due.
+func (g *ground) ask(plans []*guard.Plan) (frames []byte, looks []look, closed int) {
+	if len(g.known) > maxGround {
+		g.forget()
+	}
+	frames, closed = g.closing, g.closed
+	g.closing, g.closed = nil, 0
+	for _, p := range plans {
+		for i := range p.Statements {
+			for k := range p.Statements[i].Footing {
+				f := &p.Statements[i].Footing[k]
+				if slices.ContainsFunc(looks, func(l look) bool { return l.footing.Key == f.Key }) {
+					continue
+				}
+				l := look{footing: f, known: g.known[f.Key]}
+				if l.known == nil {
+					g.next++
+					l.known, l.fresh = &described{name: fmt.Sprintf("ground:%024x", g.next)}, true // a reserved name
+					if g.known == nil {
+						g.known = map[string]*described{}
+					}
+					g.known[f.Key] = l.known
+					frames = appendMessage(frames, 'P', []byte(l.known.name), []byte{0}, []byte(f.Text), []byte{0, 0, 0})
+				}
+				frames = appendMessage(frames, 'D', []byte{'S'}, []byte(l.known.name), []byte{0})
+				looks = append(looks, l)
+			}
+		}
+	}
+	return frames, looks, closed
+}
+
+// stands says whether any of the plans stands on a relation.
+func stands(plans []*guard.Plan) bool {
+	return slices.ContainsFunc(plans, func(p *guard.Plan) bool {
+		return slices.ContainsFunc(p.Statements, func(st guard.Statement) bool { return len(st.Footing) > 0 })
+	})
+}
+
+// acts says whether any of the plans may change something, so that it must not run on moved ground even where
+// its answer is thrown away.
+func acts(plans []*guard.Plan) bool {
+	for _, p := range plans {
+		if p.Writes {
+			return true
+		}
+		for _, t := range p.Touches {
+			if t.Action == "call" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sendGrounded sends a batch like send, after a look at the ground that its plans stand on. ends is set for a batch
+// that ends with a ReadyForQuery, inside for one in an implicit transaction that began before it; nothing is
+// outstanding. Its errMoved leaves the session as if the batch had
+// not been sent: it can be understood again.
+func (s *session) sendGrounded(entries []*gate.Entry, plans []*guard.Plan, frames []byte, items []item, ends, inside bool) error {
+	if s.status == 'E' { // it fails by itself
+		plans = nil
+	}
+	if !stands(plans) && s.ground.closed == 0 {
+		return s.send(entries, frames, items)
+	}
+	if err := ready(entries); err != nil {
+		return err
+	}
+	query := slices.ContainsFunc(items, func(it item) bool { return it.kind == answerQuery })
+	wait := acts(plans) || !ends || len(frames) > maxExchange
+	out, looks, closed := s.ground.ask(plans)
+	if wait {
+		out = appendMessage(out, 'H')
+	} else {
+		out = append(out, frames...)
+	}
+	s.pending.Add(1)
+	defer s.pending.Add(-1)
+	if err := s.write(out); err != nil {
+		return errors.Join(err, s.abandon(entries, "not forwarded: the database went away"))
+	}
+	v := s.see(closed, looks)
+	switch {
+	case v.err != nil:
+		return errors.Join(v.err, s.abandon(entries, "not known: the session ended"))
+	case v.failed != nil:
+		return s.unseen(entries, v.failed, frames, items, wait, query)
+	case v.moved:
+		return s.moved(entries, v.skipping, wait, query, inside)
+	case wait:
+		return s.send(entries, frames, items)
+	}
+	s.pending.Add(1)
+	return s.exchanged(append(items, item{kind: answerBatchEnd}))
+}
+
+// view is what the database answered to the looks.
+type view struct {
+	moved    bool
+	skipping bool   // the database ignores everything until a Sync
+	failed   []byte // an error that has nothing to do with the catalog
+	err      error
+}
+
+// see reads the answers to the looks, and to the Close messages before them.
+func (s *session) see(closed int, looks []look) view {
+	defer s.inlined()()
+	var v view
+	for range closed {
+		if body, err := s.own(&v, '3'); body == nil {
+			v.err = err
+			return v
+		}
+	}
+	for _, l := range looks {
+		types := []byte{'t', 'T'}
+		if l.fresh {
+			types = []byte{'1', 't', 'T'}
+		}
+		var body []byte
+		for _, typ := range types {
+			if body, v.err = s.own(&v, typ); body == nil {
+				return v
+			}
+		}
+		if l.known.body == nil && l.footing.Agrees(rowColumns(body)) {
+			l.known.body = bytes.Clone(body)
+		}
+		v.moved = v.moved || !bytes.Equal(l.known.body, body)
+	}
+	return v
+}
+
+// own reads one message that answers the gateway's own; the body is nil where there was an error.
+func (s *session) own(v *view, want byte) ([]byte, error) {
+	typ, body, err := s.next()
+	switch {
+	case err != nil:
+		return nil, err
+	case typ == 'E':
+		v.skipping = true
+		fields, err := decodeError(body)
+		if err != nil {
+			return nil, s.breach("a malformed ErrorResponse")
+		}
+		if v.moved = catalogState(fields['C']); !v.moved {
+			v.failed = bytes.Clone(body)
+		}
+		return nil, nil
+	case typ != want:
+		return nil, s.breach(fmt.Sprintf("a message of type %q", typ))
+	case body == nil:
+		return []byte{}, nil
+	}
+	return body, nil
+}
+
+// rowColumns are the columns of a RowDescription as a footing compares them; nil where it is malformed.
+func rowColumns(body []byte) []guard.Described {
+	fields, err := decodeRowDescription(body)
+	if err != nil {
+		return nil
+	}
+	out := make([]guard.Described, len(fields))
+	for i, f := range fields {
+		out[i] = guard.Described{Relation: f.table, Number: f.column, Name: f.name, TypeOID: f.typ}
+	}
+	return out
+}
+
+// catalogState says whether an error tells that a footing's relation is not what it was: a name that does not
+// exist, a statement whose result changed, or that is not prepared any more, an object that went while it was
+// looked up.
+func catalogState(state string) bool {
+	return slices.Contains([]string{"42P01", "42703", "3F000", "42704", "0A000", "26000", "XX000"}, state)
+}
+
+// moved brings the session back to where the batch can be understood again: the answers of what was sent are
+// thrown away up to a ReadyForQuery.
+func (s *session) moved(entries []*gate.Entry, skipping, wait, query, inside bool) error {
+	s.copy = nil
+	if skipping {
+		s.changes = append(s.changes, change{failed: true})
+		s.unsettled = true
+	}
+	s.target.log.Info("the catalog moved under a plan", "session", s.gate.ID())
+	s.ground.forget()
+	err := s.abandon(entries, "not shown: the catalog had changed since it was understood")
+	if err != nil || inside {
+		return errors.Join(err, movedRefusal())
+	}
+	if wait || skipping && query {
+		if err := s.write(appendMessage(nil, 'S')); err != nil {
+			return err
+		}
+	}
+	defer s.inlined()()
+	for {
+		typ, body, err := s.next()
+		if err != nil {
+			return err
+		}
+		if typ != 'Z' {
+			continue
+		}
+		if len(body) != 1 {
+			return s.breach("a malformed ReadyForQuery")
+		}
+		s.setStatus(body[0])
+		s.unsynced = false
+		if s.status != 'T' {
+			s.answered.Store(s.sequence)
+		}
+		return errors.Join(s.closeFinished(), errMoved)
+	}
+}
+
+// unseen answers a batch whose look failed for another reason, such as a lock that did not come in time: as if
+// its first statement had failed.
+func (s *session) unseen(entries []*gate.Entry, failed, frames []byte, items []item, wait, query bool) error {
+	s.ground.forget() // what was prepared in this batch may not be
+	text, err := s.forwardError(failed)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := closeEntry(e, gate.Outcome{Status: "error", Error: text}); err != nil {
+			return err
+		}
+	}
+	s.skipping, s.copy = true, nil
+	switch {
+	case query:
+		items = []item{{kind: answerSync, sequence: s.sequence}}
+		frames = appendMessage(nil, 'S')
+	case !wait:
+		frames = nil // they are there already
+	}
+	if err := s.write(frames); err != nil {
+		return err
+	}
+	return s.push(items)
+}
+
+// abandon closes entries whose answer nobody gets.
+func (s *session) abandon(entries []*gate.Entry, why string) error {
+	var err error
+	for _, e := range entries {
+		err = errors.Join(err, closeEntry(e, gate.Outcome{Status: "error", Summary: why}))
+	}
+	return err
+}
+
+// again reads the catalog anew after errMoved; after some tries the client is told.
+func (s *session) again(ctx context.Context, attempt int) *gate.Refusal {
+	if attempt+1 >= maxMoves || s.status == 'E' {
+		return movedRefusal()
+	}
+	if _, err := s.target.catalogs.Reload(ctx); err != nil {
+		r, _ := s.refusal(s.target.unreachable(err))
+		return r
+	}
+	return nil
+}
+
+func movedRefusal() *gate.Refusal {
+	return &gate.Refusal{
+		Code:     gate.Unavailable,
+		SQLState: "40001",
+		Reason:   "The tables of the statement were changed by another session while it was on its way, so it did not run.",
+		Remedy:   "Send it again.",
+	}
+}

@@ -1,0 +1,71 @@
+package postgres
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Footing is what a statement takes a relation to be. Its text is a query whose row description says what the
+// name means at the database now: the relation's OID and, where the statement depends on all of its columns,
+// each of them. The database describes it from its caches, which are as new as its locks whatever snapshot a
+// transaction has, and keeps its lock on the relation until the transaction ends.
+type Footing struct {
+	Text string
+	OID  uint32
+	// Columns are what Text gives, in order.
+	Columns []Column
+	// Key names the footing: equal keys are equal footings.
+	Key string
+}
+
+// tableOID is the system column that every relation with storage has.
+var tableOID = Column{Name: "tableoid", Number: -6, TypeOID: 26}
+
+// stand notes what the statement takes the relations to be that it names. One that changes the catalog, or takes
+// rows in, stands on nothing: it shows no value.
+func (a *analysis) stand() {
+	if a.statement.Verb == DDL || a.statement.Verb == CopyIn {
+		return
+	}
+	for _, r := range a.named {
+		if !slices.ContainsFunc(a.statement.Footing, func(f Footing) bool { return f.OID == r.OID }) {
+			a.statement.Footing = append(a.statement.Footing, a.footing(r))
+		}
+	}
+}
+
+func (a *analysis) footing(r *Relation) Footing {
+	from := " FROM " + ident(r.Name.Schema) + "." + ident(r.Name.Name)
+	f := Footing{Text: "SELECT tableoid" + from, OID: r.OID, Columns: []Column{tableOID}}
+	if len(r.Columns) > 0 && (r.Kind == View || a.wide[r] || a.plan.Guarded[r.OID] != nil) {
+		f.Text, f.Columns = "SELECT *"+from, r.Columns
+	}
+	var b strings.Builder
+	b.WriteString(f.Text)
+	b.WriteByte(0)
+	b.WriteString(strconv.FormatUint(uint64(r.OID), 10))
+	for i := range f.Columns {
+		c := &f.Columns[i]
+		b.WriteByte(0)
+		b.WriteString(strconv.Itoa(int(c.Number)) + " " + strconv.FormatUint(uint64(c.TypeOID), 10) + " " + c.Name)
+	}
+	f.Key = b.String()
+	return f
+}
+
+// Described is a column of a row description: the relation and the attribute that it comes from, its name and type.
+type Described struct {
+	Relation uint32
+	Number   int16
+	Name     string
+	TypeOID  uint32
+}
+
+// Agrees says whether the row description of the footing's text is what the footing takes the relation to be.
+// (Of a domain a row description has the type under it.)
+func (f *Footing) Agrees(row []Described) bool {
+	return slices.EqualFunc(f.Columns, row, func(c Column, d Described) bool {
+		return d.Relation == f.OID && d.Number == c.Number && d.Name == c.Name && (c.Domain || d.TypeOID == c.TypeOID)
+	})
+}
