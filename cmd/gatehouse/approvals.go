@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"gatehouse/internal/api/client"
 	"gatehouse/internal/approval"
@@ -133,18 +135,21 @@ func line(s string, width int) string {
 	return s
 }
 
-// plain escapes what could steer a terminal.
+// plain escapes what could steer a terminal, or stand in a text without being seen.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\t':
 			return ' '
-		case r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x200b && r <= 0x200f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069:
+		case !unicode.IsGraphic(r), unicode.Is(unicode.Variation_Selector, r), strings.ContainsRune(blanks, r):
 			return '·'
 		}
 		return r
 	}, s)
 }
+
+// blanks are letters that show nothing.
+const blanks = "\u115f\u1160\u3164\uffa0\u2800"
 
 func ago(t time.Time) string {
 	d := time.Since(t).Round(time.Second)
@@ -206,6 +211,9 @@ func showApproval(w io.Writer, v approval.View) {
 		}
 		if i.Position != "" && i.Position != "idle" {
 			field("position", "%s", i.Position)
+		}
+		for _, name := range slices.Sorted(maps.Keys(i.Settings)) {
+			field("setting", "%s = %s", name, i.Settings[name])
 		}
 	}
 	for _, t := range v.Hold.Touches {

@@ -26,7 +26,9 @@ import (
 const (
 	maxPending    = 1000
 	maxPendingOne = 20
-	maxReason     = 2000 // bytes of what a person says
+	maxReason     = 2000     // bytes of what a person says
+	maxHold       = 1 << 20  // bytes of a request that a person can be asked to look at
+	maxListed     = 16 << 20 // bytes of the requests that are listed at once
 )
 
 // Options are what a book is made of.
@@ -114,6 +116,13 @@ func (b *Book) Open(ctx context.Context, h gate.Hold) (gate.Ticket, error) {
 	body, err := json.Marshal(h)
 	if err != nil {
 		return gate.Ticket{}, err
+	}
+	if len(body) > maxHold {
+		return gate.Ticket{}, &gate.Refusal{
+			Code:   gate.LimitExceeded,
+			Reason: fmt.Sprintf("The request needs an approval, and is longer than the %d bytes that a person can be asked to look at.", maxHold),
+			Remedy: "Send it in smaller parts.",
+		}
 	}
 	now := b.o.Now()
 	kept := store.Hold{
@@ -419,7 +428,7 @@ func (b *Book) Get(ctx context.Context, person identity.Identity, id string) (Vi
 
 // List gives the newest holds that the person may see; state "" is all.
 func (b *Book) List(ctx context.Context, person identity.Identity, state string, limit int) ([]View, error) {
-	list, err := b.o.Store.List(ctx, store.State(state), 10*limit)
+	list, err := b.o.Store.List(ctx, store.State(state), 10*limit, maxListed)
 	if err != nil {
 		return nil, err
 	}

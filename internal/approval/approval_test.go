@@ -161,6 +161,12 @@ func TestLimits(t *testing.T) {
 	if r, ok := gate.AsRefusal(err); !ok || r.Code != gate.LimitExceeded {
 		t.Errorf("one more: %v", err)
 	}
+	long := asked()
+	long.Principal.ID = "another"
+	long.Intents = []gate.Intent{{Text: strings.Repeat("x", maxHold)}}
+	if r, ok := gate.AsRefusal(func() error { _, err := b.Open(context.Background(), long); return err }()); !ok || r.Code != gate.LimitExceeded {
+		t.Errorf("one that nobody can read: %v", r)
+	}
 	if _, err := b.Open(context.Background(), gate.Hold{}); err == nil {
 		t.Error("the zero hold is taken")
 	}

@@ -225,7 +225,8 @@ func (is *Issuer) delegated(user policy.Principal, client, tenant string, people
 
 // group is the short name of a group or role, or its name with the issuer's before it.
 func (is *Issuer) group(id, full string) string {
-	if short := is.Groups.Names[id]; short != "" {
+	own := !strings.HasPrefix(id, "role:") || id == full // a group that is called like a role is none
+	if short := is.Groups.Names[id]; short != "" && own {
 		return short
 	}
 	return is.Name + ":" + full

@@ -279,6 +279,8 @@ func TestOIDC(t *testing.T) {
 	}{
 		"client credentials": {[]any{"sub", "bot", "azp", "bot", "groups", []string{"g1"}, "roles", nil},
 			policy.Principal{Kind: policy.Agent, ID: "idp:bot", Client: "bot", Groups: []string{"agents"}}, ""},
+		"a group that is called like a role": {[]any{"sub", "bot", "azp", "bot", "groups", []string{"role:reader"}, "roles", nil},
+			policy.Principal{Kind: policy.Agent, ID: "idp:bot", Client: "bot", Groups: []string{"idp:group:role:reader"}}, ""},
 		"a person with the cli": {[]any{"sub", "u1", "azp", "cli", "groups", nil, "roles", nil},
 			policy.Principal{Kind: policy.User, ID: "idp:u1", Client: "cli"}, ""},
 		"an agent for a person": {[]any{"sub", "u1", "azp", "copilot", "groups", []string{"g1"}, "roles", nil},

@@ -232,8 +232,9 @@ func get(ctx context.Context, tx *sql.Tx, id string) (Hold, error) {
 	return h, rows.Err()
 }
 
-// List gives the newest holds, of one state or (with "") of all.
-func (s *Store) List(ctx context.Context, state State, limit int) ([]Hold, error) {
+// List gives the newest holds, of one state or (with "") of all: at most so many, and no more after their bodies
+// have so many bytes.
+func (s *Store) List(ctx context.Context, state State, limit, bytes int) ([]Hold, error) {
 	var out []Hold
 	err := s.within(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT id FROM holds WHERE ? IN ('', state) ORDER BY created DESC, id LIMIT ?`, string(state), limit)
@@ -258,6 +259,9 @@ func (s *Store) List(ctx context.Context, state State, limit int) ([]Hold, error
 				return err
 			}
 			out = append(out, h)
+			if bytes -= len(h.Body); bytes <= 0 {
+				break
+			}
 		}
 		return nil
 	})

@@ -275,8 +275,27 @@ func (d *draft) prepare(m *message, st *step) {
 		d.err = &gate.Refusal{Code: gate.LimitExceeded, Reason: fmt.Sprintf("A session may hold %d prepared statements.", maxStatements), Remedy: "Close some first."}
 		return
 	}
+	if len(p.text) > keepText && d.prepared()+len(p.text) > maxPrepared {
+		d.err = &gate.Refusal{Code: gate.LimitExceeded, Reason: fmt.Sprintf("The prepared statements of a session may be %d MiB long together.", maxPrepared>>20), Remedy: "Close some first, or send the values as parameters."}
+		return
+	}
 	st.statement = &prepared{name: p.name, text: p.text, types: p.types}
 	d.statements[p.name] = st.statement
+}
+
+// prepared is the length of all prepared statements' texts.
+func (d *draft) prepared() (n int) {
+	for name, p := range d.session.statements {
+		if _, own := d.statements[name]; !own {
+			n += len(p.text)
+		}
+	}
+	for _, p := range d.statements {
+		if p != nil {
+			n += len(p.text)
+		}
+	}
+	return n
 }
 
 func (d *draft) bind(m *message, st *step) {

@@ -15,7 +15,9 @@ import (
 const (
 	maxBatchBytes    = 1 << 20
 	maxBatchExecutes = 256
-	maxStatements    = 2048 // prepared statements, and portals, of a session
+	maxStatements    = 2048     // prepared statements, and portals, of a session
+	maxPrepared      = 32 << 20 // bytes of the prepared statements of a session
+	keepText         = 16 << 10 // a text up to this length is always kept
 )
 
 var errTerminate = errors.New("the client has said goodbye")

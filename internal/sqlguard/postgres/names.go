@@ -15,6 +15,11 @@ import (
 // maxNames bounds the prepared statements and cursors of a session.
 const maxNames = 2048
 
+const (
+	maxNamed = 32 << 20 // bytes of their texts
+	keepText = 16 << 10 // a text up to this length is always kept
+)
+
 // Reserved says whether a name is one that only the gateway gives to statements and cursors: it ends with a
 // colon and a hash.
 func Reserved(name string) bool {
@@ -136,6 +141,8 @@ func (a *analysis) newName(name string) error {
 		return refused(NotUnderstood, "42602", 0, "The name "+quoted(name)+" is kept for the gateway.", "Choose another name.")
 	case a.state.Count() >= maxNames:
 		return refused(NotUnderstood, "54000", 0, "A session may hold 2048 prepared statements and cursors.", "Deallocate or close some.")
+	case len(a.text) > keepText && a.state.size()+len(a.text) > maxNamed:
+		return refused(NotUnderstood, "54000", 0, "The prepared statements and cursors of a session may be 32 MiB long together.", "Deallocate or close some, or send the values as parameters.")
 	}
 	return nil
 }

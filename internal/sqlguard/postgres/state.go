@@ -95,6 +95,19 @@ func (s *State) Count() int {
 	return len(s.prepared) + len(s.now.cursors)
 }
 
+// size is how long the texts of all names are together.
+func (s *State) size() (n int) {
+	if s == nil {
+		return 0
+	}
+	for _, names := range []map[string]*Named{s.prepared, s.now.cursors} {
+		for _, one := range names {
+			n += len(one.Text)
+		}
+	}
+	return n
+}
+
 func (s *State) clone() *State {
 	if s == nil {
 		return &State{}

@@ -114,10 +114,13 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		for i := range 3 {
 			create(t, fmt.Sprint("list-", i))
 		}
-		all, err := s.List(ctx, "", 100)
-		pending, err2 := s.List(ctx, store.Pending, 2)
+		all, err := s.List(ctx, "", 100, 1<<20)
+		pending, err2 := s.List(ctx, store.Pending, 2, 1<<20)
 		if err != nil || err2 != nil || len(all) != 5 || len(pending) != 2 {
 			t.Fatal(len(all), len(pending), err, err2)
+		}
+		if short, err := s.List(ctx, "", 100, len(all[0].Body)+1); err != nil || len(short) != 2 {
+			t.Fatal(len(short), err)
 		}
 	})
 	t.Run("restart", func(t *testing.T) {
