@@ -1,7 +1,7 @@
 // Command bench measures what the gateway adds, in paired runs: every round sends the same statement direct
 // and through the gateway, in random order, so that the noise of the machine hits both alike.
 //
-//	go run ./test/bench [-rounds 5000] [-gatehouse bin/gatehouse] [-dir FOLDER]
+//	go run ./test/bench [-only statements|pgbench|scans|sessions] [-rounds 5000] [-gatehouse bin/gatehouse] [-dir FOLDER]
 //
 // The folder's disk is the one that recordings are synced to.
 package main
@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -33,6 +34,7 @@ import (
 var (
 	rounds    = flag.Int("rounds", 5000, "pairs of each case")
 	gatehouse = flag.String("gatehouse", "bin/gatehouse", "the binary to measure")
+	only      = flag.String("only", "", "statements, pgbench, scans or sessions; all by default")
 	folder    = flag.String("dir", "", "where the database and the recordings are; a temporary folder by default")
 )
 
@@ -53,9 +55,77 @@ const policies = `
 @id("write") permit (principal, action in Action::"write", resource);
 `
 
+// report is a query of sixty lines.
+const report = `WITH monthly AS (
+  SELECT
+    date_trunc('month', o.created_at) AS month,
+    c.tier,
+    p.name,
+    count(DISTINCT o.id) AS orders,
+    sum(o.total) AS revenue
+  FROM orders o
+  JOIN customers c
+    ON c.id = o.customer_id
+  JOIN products p
+    ON p.id = o.id % 200 + 1
+  WHERE o.id BETWEEN %d
+      AND %d + 5
+    AND o.status IN (
+      'paid',
+      'shipped',
+      'open'
+    )
+  GROUP BY
+    date_trunc('month', o.created_at),
+    c.tier,
+    p.name
+),
+ranked AS (
+  SELECT
+    month,
+    tier,
+    name,
+    orders,
+    revenue,
+    rank() OVER (
+      PARTITION BY month
+      ORDER BY revenue DESC
+    ) AS place,
+    sum(revenue) OVER (
+      PARTITION BY tier
+      ORDER BY month
+    ) AS running
+  FROM monthly
+)
+SELECT
+  r.month,
+  r.tier,
+  r.name,
+  r.orders,
+  round(r.revenue, 2) AS revenue,
+  CASE
+    WHEN r.place = 1 THEN 'first'
+    WHEN r.place <= 3 THEN 'top'
+    ELSE 'other'
+  END AS class,
+  coalesce(r.running, 0) AS running
+FROM ranked r
+WHERE r.revenue > 0
+  AND EXISTS (
+    SELECT 1
+    FROM orders x
+    WHERE x.id = %d
+  )
+ORDER BY
+  r.month,
+  r.place
+LIMIT 50`
+
 // bed is a database with a gateway before it.
 type bed struct {
 	direct string // DSNs
+	admin  string
+	role   string
 	plain  string
 	tls    string
 	relay  map[bool]string // DSNs through a bare relay, by whether it syncs
@@ -77,6 +147,21 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer stop()
+	parts := []struct {
+		name string
+		run  func(context.Context) error
+	}{{"statements", b.statements}, {"pgbench", b.pgbench}, {"scans", b.scans}, {"sessions", b.crowd}}
+	for _, p := range parts {
+		if *only == "" || *only == p.name {
+			if err := p.run(ctx); err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (b *bed) statements(ctx context.Context) error {
 	fmt.Printf("%-34s %10s %10s %10s %10s %8s %12s %12s\n", "case", "direct p50", "via p50", "added p50", "added p99", "ratio", "gateway CPU", "relay adds")
 	for _, gw := range []struct{ name, dsn string }{{"", b.plain}, {", TLS", b.tls}} {
 		for _, c := range cases {
@@ -91,7 +176,7 @@ func run(ctx context.Context) error {
 // one is a statement to measure.
 type one struct {
 	name  string
-	sql   string
+	sql   string // %d becomes a number that is new in every round
 	mode  pgx.QueryExecMode
 	write bool
 }
@@ -100,6 +185,8 @@ var cases = []one{
 	{"known read, prepared", "SELECT status, total FROM orders WHERE id = $1", pgx.QueryExecModeCacheStatement, false},
 	{"known read, simple", "SELECT status, total FROM orders WHERE id = 4711", pgx.QueryExecModeSimpleProtocol, false},
 	{"known masked read, prepared", "SELECT name, email, phone FROM customers WHERE id = $1", pgx.QueryExecModeCacheStatement, false},
+	{"first-seen point select, simple", "SELECT status, total FROM orders WHERE id = %d", pgx.QueryExecModeSimpleProtocol, false},
+	{"first-seen 60-line query, simple", report, pgx.QueryExecModeSimpleProtocol, false},
 	{"write, prepared", "UPDATE products SET price = price WHERE id = $1", pgx.QueryExecModeCacheStatement, true},
 	{"write, simple", "UPDATE products SET price = price WHERE id = 17", pgx.QueryExecModeSimpleProtocol, true},
 }
@@ -119,8 +206,9 @@ func (b *bed) measure(ctx context.Context, c one, name, dsn string) error {
 		if strings.Contains(c.sql, "$1") {
 			args = append(args, 1+n%200)
 		}
+		sql := strings.ReplaceAll(c.sql, "%d", strconv.Itoa(1+n))
 		begun := time.Now()
-		rows, err := conn.Query(ctx, c.sql, args...)
+		rows, err := conn.Query(ctx, sql, args...)
 		if err != nil {
 			return 0, err
 		}
@@ -136,7 +224,7 @@ func (b *bed) measure(ctx context.Context, c one, name, dsn string) error {
 	defer disk.close()
 	var times [4]samples // direct, through the gateway, through the bare relay, the disk alone
 	count := *rounds
-	if c.write {
+	if c.write || c.sql == report {
 		count = max(count/4, 200)
 	}
 	var cpu time.Duration
@@ -250,13 +338,16 @@ func start(ctx context.Context, dir string) (*bed, func(), error) {
 	}
 	fail := func(err error) (*bed, func(), error) { stop(); return nil, nil, err }
 	// The database does not wait for its disk, so that a write shows what the gateway's own sync costs.
-	c, err := cluster.Start(ctx, cluster.Options{Dir: filepath.Join(dir, "postgres"), Ephemeral: true})
+	c, err := cluster.Start(ctx, cluster.Options{Dir: filepath.Join(dir, "postgres"), Ephemeral: true, Settings: map[string]string{"max_connections": "700"}})
 	if err != nil {
 		return fail(err)
 	}
 	stops = append(stops, func() { c.Stop() })
 	password := rand.Text()
 	if err := shop.Load(ctx, c.AdminURL, password); err != nil {
+		return fail(err)
+	}
+	if err := execute(ctx, c.AdminURL("shop"), wide+shop.Role); err != nil {
 		return fail(err)
 	}
 	is, err := issuer.Start("127.0.0.1:0", issuer.Options{Tenant: "bench", Audience: "bench", Lifetime: time.Hour, Agents: []issuer.Agent{{ClientID: "bench", Secret: rand.Text(), Name: "bench", Groups: []string{"bench"}}}})
@@ -278,9 +369,9 @@ store: sqlite:gatehouse.db
 recordings: file:recordings
 policies: [bench.cedar]
 connections:
-  - {name: shop, kind: postgres, url: "%s", password: {file: "%s/password"}, groups: [bench], labels: %s}
-`, https, pg, is.URL(), c.URL(shop.Role, "", "shop"), dir, shop.Labels)
-	for name, text := range map[string]string{"gatehouse.yaml": config, "password": password, "bench.cedar": policies} {
+  - {name: shop, kind: postgres, url: "%s", password: {file: "%s/password"}, groups: [bench], labels: {%s, %s}}
+`, https, pg, is.URL(), c.URL(shop.Role, "", "shop"), dir, strings.TrimSuffix(strings.TrimPrefix(shop.Labels, "{"), "}"), wideLabels)
+	for name, text := range map[string]string{"gatehouse.yaml": config, "password": password, "bench.cedar": policies + maskPolicies()} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			return fail(err)
 		}
@@ -302,7 +393,7 @@ connections:
 		relays[sync] = dsn
 	}
 	return &bed{
-		relay: relays, direct: direct, plain: through + "sslmode=disable",
+		relay: relays, admin: c.AdminURL("shop"), role: shop.Role, direct: direct, plain: through + "sslmode=disable",
 		tls: through + "sslmode=verify-full sslrootcert=" + filepath.Join(dir, "tls.crt"),
 		pid: pid, dir: dir,
 	}, stop, nil

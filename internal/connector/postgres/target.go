@@ -80,8 +80,19 @@ func (t *target) plan(ctx context.Context, catalog *guard.Catalog, slice *policy
 	if p := at.state.Path(); p != nil {
 		key.path = p.Spelled
 	}
-	if p := t.plans.get(key); p != nil {
-		return p, nil
+	if k := t.plans.get(key); k != nil {
+		return k.plan, nil
+	}
+	shape, shaped := guard.ShapeOf(text)
+	common := key
+	common.text, common.shape = shape.Key, true
+	var seen *known
+	if shaped {
+		if seen = t.plans.get(common); seen != nil && seen.template != nil {
+			if p := seen.template.Plan(shape); p != nil {
+				return p, nil
+			}
+		}
 	}
 	if len(text) > largeText {
 		select {
@@ -91,12 +102,18 @@ func (t *target) plan(ctx context.Context, catalog *guard.Catalog, slice *policy
 			return nil, ctx.Err()
 		}
 	}
-	p, err := t.guard.Analyze(guard.Environment{Catalog: catalog, Sight: slice, State: at.state, Behind: at.behind}, text)
-	if err != nil {
-		return nil, err
+	env := guard.Environment{Catalog: catalog, Sight: slice, State: at.state, Behind: at.behind}
+	p, err := t.guard.Analyze(env, text)
+	if err != nil || p.Stateful {
+		return p, err
 	}
-	if !p.Stateful {
-		t.plans.put(key, p)
+	t.plans.put(key, &known{plan: p})
+	switch {
+	case !shaped || seen != nil && seen.again:
+	case seen == nil:
+		t.plans.put(common, &known{})
+	default:
+		t.plans.put(common, &known{again: true, template: t.guard.Template(env, text, shape, p)})
 	}
 	return p, nil
 }
