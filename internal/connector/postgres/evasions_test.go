@@ -173,6 +173,7 @@ func (f *field) serveWith(text string) {
 		Policies: []policy.Source{
 			{Name: "starter.cedar", Text: deploy.Starter},
 			{Name: "test.cedar", Text: []byte(`@id("test-writes") permit (principal, action in Action::"write", resource);
+@id("test-set") permit (principal, action == Action::"set", resource);
 @id("test-no-insert") forbid (principal, action == Action::"insert", resource in Table::"shop/public.orders");`)},
 		},
 		Access: []policy.Access{{Connection: "shop", Groups: []string{"ai-agents"}}},

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gatehouse/internal/gate"
+	guard "gatehouse/internal/sqlguard/postgres"
 )
 
 // Codes in place of a protocol version in a startup packet (PostgreSQL documentation, 55.7).
@@ -135,6 +136,7 @@ type client struct {
 	minor     uint32
 	unknown   []string // protocol extensions that it asked for
 	settings  map[string]string
+	path      *guard.Path // the search path that it asked for
 }
 
 // start signs a client in: parameters, token, connection, policy.
@@ -197,6 +199,7 @@ func (s *server) open(ctx context.Context, c *client, body []byte) (*session, er
 		return nil, err
 	}
 	one.facts = facts
+	one.state = guard.Beginning(c.path)
 	return one, nil
 }
 
@@ -233,13 +236,20 @@ func (c *client) parameters(body []byte) (database string, err error) {
 			if !slices.Contains([]string{"utf8", "utf-8", "unicode", "sql_ascii", "auto"}, strings.ToLower(strings.Trim(value, "'"))) {
 				return "", startupRefusal(name, "Only the client encoding UTF8 is understood.", "Set PGCLIENTENCODING=UTF8.")
 			}
-		case slices.Contains(clientSettings, name):
-			if len(value) > 256 {
-				return "", startupRefusal(name, fmt.Sprintf("The value of %s is too long.", name), "Give a shorter one.")
+		case name == "options":
+			options, ok := splitOptions(value)
+			if !ok {
+				return "", startupRefusal(name, "Of the startup parameter options only -c name=value is understood.", "Leave the rest out (also out of PGOPTIONS).")
 			}
-			c.settings[name] = value
+			for _, o := range options {
+				if err := c.setting(o[0], o[1]); err != nil {
+					return "", err
+				}
+			}
 		default:
-			return "", startupRefusal(name, fmt.Sprintf("The startup parameter %q is not supported here.", shorten(name)), "Leave it out of the connection string (also out of PGOPTIONS).")
+			if err := c.setting(name, value); err != nil {
+				return "", err
+			}
 		}
 	}
 	if err := f.end("Startup"); err != nil {
@@ -251,11 +261,66 @@ func (c *client) parameters(body []byte) (database string, err error) {
 	return database, nil
 }
 
-// clientSettings are the settings that a client may give when it connects; the guard has the list of
-// those that it may SET.
-var clientSettings = []string{
-	"application_name", "datestyle", "intervalstyle", "timezone", "extra_float_digits",
-	"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout",
+// setting takes up a setting that the client gives.
+func (c *client) setting(name, value string) error {
+	if len(value) > 256 {
+		return startupRefusal(name, fmt.Sprintf("The value of %s is too long.", shorten(name)), "Give a shorter one.")
+	}
+	pass, path, err := guard.Startup(name, value)
+	var ge *guard.Error
+	switch {
+	case errors.As(err, &ge):
+		return startupRefusal(name, ge.Message, ge.Remedy)
+	case err != nil:
+		return err
+	case pass:
+		c.settings[strings.ToLower(name)] = value
+	case path != nil:
+		c.path = path
+	}
+	return nil
+}
+
+// splitOptions takes the command-line options of a startup message apart: -c name=value and --name=value, with
+// a backslash before white space in a value (PostgreSQL documentation, 34.1.2).
+func splitOptions(s string) (out [][2]string, ok bool) {
+	var words []string
+	word, in := "", false
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '\\' && i+1 < len(s):
+			i++
+			word, in = word+s[i:i+1], true
+		case s[i] == ' ' || s[i] >= '\t' && s[i] <= '\r':
+			if in {
+				words = append(words, word)
+			}
+			word, in = "", false
+		default:
+			word, in = word+s[i:i+1], true
+		}
+	}
+	if in {
+		words = append(words, word)
+	}
+	for i := 0; i < len(words); i++ {
+		w := words[i]
+		switch {
+		case w == "-c" && i+1 < len(words):
+			i++
+			w = words[i]
+		case strings.HasPrefix(w, "-c"), strings.HasPrefix(w, "--"):
+			w = w[2:]
+		default:
+			return nil, false
+		}
+		name, value, found := strings.Cut(w, "=")
+		if !found || name == "" {
+			return nil, false
+		}
+		out = append(out, [2]string{strings.ReplaceAll(name, "-", "_"), value})
+	}
+	return out, true
 }
 
 func startupRefusal(_, reason, remedy string) error {

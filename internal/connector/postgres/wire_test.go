@@ -145,6 +145,7 @@ func FuzzMessages(f *testing.F) {
 		}
 		c := &client{}
 		c.parameters(b)
+		splitOptions(string(b))
 	})
 }
 

@@ -97,6 +97,9 @@ func (a *analysis) expr(n *pg.Node, s *scope) error {
 		}
 		return a.exprs(s, v.XmlSerialize.Expr)
 	case *pg.Node_FuncCall:
+		if setting, err := a.settingFunction(n, v.FuncCall, s); setting {
+			return err
+		}
 		return a.function(v.FuncCall, s)
 	}
 	return a.notUnderstood(n, 0, "")

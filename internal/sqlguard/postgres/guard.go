@@ -64,9 +64,10 @@ func (g *Guard) Analyze(env Environment, text string) (*Plan, error) {
 	if deeper(tree.ProtoReflect(), 6*maxNesting) {
 		return nil, refused(NotUnderstood, "54001", 0, "The statement is nested too deeply.", "Send a simpler statement.")
 	}
-	a := &analysis{env: env, version: tree.Version, state: env.State, text: text, plan: &Plan{Guarded: map[uint32][]int16{}}, seen: map[string]bool{}, walked: map[proto.Message]bool{}, own: map[*pg.Node]bool{}, wide: map[*Relation]bool{}}
+	a := &analysis{env: env, version: tree.Version, state: env.State, base: env.Catalog, text: text, plan: &Plan{Guarded: map[uint32][]int16{}}, seen: map[string]bool{}, walked: map[proto.Message]bool{}, own: map[*pg.Node]bool{}, wide: map[*Relation]bool{}}
 	for _, raw := range tree.Stmts {
 		a.statement = Statement{}
+		a.path()
 		if err := a.top(raw.Stmt); err != nil {
 			return nil, err
 		}
@@ -168,6 +169,7 @@ type analysis struct {
 	env       Environment
 	version   int32                    // of the parser's trees
 	state     *State                   // after the statements before
+	base      *Catalog                 // with the connection's own search path
 	gone      map[Verb]map[string]bool // names that ended in this text
 	text      string
 	plan      *Plan
@@ -219,6 +221,9 @@ func (a *analysis) top(n *pg.Node) error {
 	a.named = nil
 	switch v := n.GetNode().(type) {
 	case *pg.Node_SelectStmt:
+		if is, err := a.setConfig(v.SelectStmt); is {
+			return err
+		}
 		a.statement.Verb = Select
 		_, err := a.selectStmt(v.SelectStmt, nil, nil)
 		return err
@@ -239,7 +244,9 @@ func (a *analysis) top(n *pg.Node) error {
 	case *pg.Node_VariableSetStmt:
 		return a.set(v.VariableSetStmt)
 	case *pg.Node_VariableShowStmt:
-		return a.show(v.VariableShowStmt)
+		return a.show(n, v.VariableShowStmt)
+	case *pg.Node_DiscardStmt:
+		return a.discard(v.DiscardStmt)
 	case *pg.Node_CreateStmt:
 		return a.createTable(v.CreateStmt)
 	case *pg.Node_IndexStmt:

@@ -1,8 +1,6 @@
 package postgres
 
 import (
-	"strings"
-
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
 
@@ -37,64 +35,5 @@ func (a *analysis) transactionOptions(list []*pg.Node) error {
 			return a.notUnderstood(n, 0, "")
 		}
 	}
-	return nil
-}
-
-// settings are those that a client may set and show: they change how values are written, and time limits.
-var settings = listed(`application_name statement_timeout lock_timeout idle_in_transaction_session_timeout
-	timezone datestyle intervalstyle extra_float_digits`)
-
-// shown may be shown besides.
-var shown = listed(`server_version server_version_num server_encoding client_encoding transaction_isolation
-	transaction_read_only standard_conforming_strings integer_datetimes max_identifier_length`)
-
-func (a *analysis) set(v *pg.VariableSetStmt) error {
-	a.statement.Verb = Set
-	name := strings.ToLower(v.Name)
-	switch v.Kind {
-	case pg.VariableSetKind_VAR_SET_MULTI:
-		if name != "transaction" && name != "session characteristics" {
-			return a.notBuilt(0, "SET "+strings.ToUpper(name)+" statements are")
-		}
-		if err := a.transactionOptions(v.Args); err != nil {
-			return err
-		}
-		a.touch("connect", a.env.Catalog.Connection)
-		return nil
-	case pg.VariableSetKind_VAR_SET_VALUE, pg.VariableSetKind_VAR_SET_DEFAULT, pg.VariableSetKind_VAR_RESET:
-	default:
-		return a.notBuilt(0, "RESET ALL and SET FROM CURRENT are")
-	}
-	if name == "client_encoding" && len(v.Args) == 1 && contains([]string{"utf8", "utf-8", "unicode"}, strings.ToLower(v.Args[0].GetAConst().GetSval().GetSval())) {
-		a.touch("connect", a.env.Catalog.Connection)
-		return nil
-	}
-	if !settings[name] {
-		return refused(NotBuilt, "42501", 0, "The setting "+quoted(v.Name)+" may not be changed through this gateway.", "Leave it out; the gateway pins the settings that decide what a statement means.")
-	}
-	for _, arg := range v.Args {
-		if c := arg.GetAConst(); c != nil {
-			continue
-		}
-		// SET TIME ZONE INTERVAL '+01:00' is a cast of a constant.
-		if t := arg.GetTypeCast(); t != nil && name == "timezone" && t.Arg.GetAConst() != nil {
-			if err := a.typeName(t.TypeName); err != nil {
-				return err
-			}
-			continue
-		}
-		return a.notUnderstood(arg, 0, "")
-	}
-	a.touch("connect", a.env.Catalog.Connection)
-	return nil
-}
-
-func (a *analysis) show(v *pg.VariableShowStmt) error {
-	name := strings.ToLower(v.Name)
-	if !settings[name] && !shown[name] {
-		return refused(NotBuilt, "42501", 0, "The setting "+quoted(v.Name)+" may not be shown through this gateway.", "Leave it out.")
-	}
-	a.statement.Verb = Show
-	a.touch("connect", a.env.Catalog.Connection)
 	return nil
 }

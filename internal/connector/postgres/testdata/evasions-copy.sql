@@ -36,3 +36,11 @@ FETCH LAST k; FETCH FIRST k; FETCH ABSOLUTE 1 k
 BEGIN; DECLARE k CURSOR FOR SELECT id FROM customers ORDER BY id FOR UPDATE; FETCH k; UPDATE customers SET name = 'x' WHERE CURRENT OF k RETURNING email || ''
 -- @c25 | names | app | q | alice\.w | MASK
 BEGIN; SAVEPOINT s; PREPARE p AS SELECT email FROM customers WHERE id=1; ROLLBACK TO s; EXECUTE p
+-- @c40 | settings | app | q | alice\.w | MASK
+SET search_path TO pg_catalog, public; SELECT email FROM customers WHERE id=1
+-- @c41 | settings | app | q | alice\.w | MASK
+PREPARE p AS SELECT email FROM customers WHERE id=1; SELECT set_config('search_path', 'public, pg_catalog', false); EXECUTE p
+-- @c42 | settings | app | q | alice\.w | MASK
+SELECT set_config('app.email', email, false) FROM customers WHERE id=1
+;;
+SELECT current_setting('app.email'); SHOW app.email
