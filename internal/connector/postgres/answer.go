@@ -22,6 +22,8 @@ type item struct {
 	statement *prepared
 	portal    *portal
 	sequence  uint64
+	resumes   bool          // answerQuery: of a segment that is not the first
+	more      bool          // answerQuery: of a segment that is not the last
 	done      chan struct{} // answerBarrier
 	copy      *copyIn       // of a batch with a COPY FROM STDIN
 }
@@ -63,6 +65,7 @@ type answering struct {
 
 	changes   []change // what the judge has not yet taken up; it does so while nothing is outstanding
 	unsettled bool     // there were some since no transaction was open
+	paused    bool     // a simple query has a segment that is not sent yet
 }
 
 // answer is the answering goroutine: it takes what is due in order, and reads what the database says only
@@ -340,7 +343,7 @@ func (s *session) checkRows(body []byte, plan *guard.Plan) error {
 
 // answerQuery reads the answer of a simple query up to its ReadyForQuery.
 func (s *session) answerQuery(it *item) error {
-	r := s.begin(it.entry, it.plan)
+	r := s.resume(it)
 	for {
 		typ, body, err := s.next()
 		if err != nil {
@@ -381,6 +384,9 @@ func (s *session) answerQuery(it *item) error {
 			r.outcome.Status, r.outcome.Error = "error", text
 		case 'Z':
 			s.gatherRows()
+			if it.more && r.outcome.Status == "ok" {
+				return s.pause(body)
+			}
 			s.current = nil
 			s.finished = append(s.finished, r)
 			return s.readyForQuery(it.sequence, body)

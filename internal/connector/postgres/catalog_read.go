@@ -328,6 +328,20 @@ func (r *reader) readRules() error {
 	if err != nil {
 		return err
 	}
+	err = r.rows(`SELECT ev_class, xmin::text FROM pg_rewrite WHERE rulename = '_RETURN'`, func(scan func(...any) error) error {
+		var oid uint32
+		var version string
+		if err := scan(&oid, &version); err != nil {
+			return err
+		}
+		if rel := r.catalog.ByOID[oid]; rel != nil {
+			rel.Definition = version
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	return r.rows(`SELECT ev_class FROM pg_rewrite WHERE rulename <> '_RETURN'`, func(scan func(...any) error) error {
 		var oid uint32
 		if err := scan(&oid); err != nil {

@@ -86,6 +86,9 @@ func (g *ground) ask(plans []*guard.Plan) (frames []byte, looks []look, closed i
 					frames = appendMessage(frames, 'P', []byte(l.known.name), []byte{0}, []byte(f.Text), []byte{0, 0, 0})
 				}
 				frames = appendMessage(frames, 'D', []byte{'S'}, []byte(l.known.name), []byte{0})
+				if f.Rules != "" {
+					frames = askRules(frames, f.Rules)
+				}
 				looks = append(looks, l)
 			}
 		}
@@ -144,6 +147,9 @@ func (s *session) sendGrounded(entries []*gate.Entry, plans []*guard.Plan, frame
 		return errors.Join(err, s.abandon(entries, "not forwarded: the database went away"))
 	}
 	v := s.see(closed, looks)
+	if v.old && !v.moved && v.failed == nil && v.err == nil {
+		v.moved, v.err = s.redefined(looks)
+	}
 	switch {
 	case v.err != nil:
 		return errors.Join(v.err, s.abandon(entries, "not known: the session ended"))
@@ -158,8 +164,42 @@ func (s *session) sendGrounded(entries []*gate.Entry, plans []*guard.Plan, frame
 	return s.exchanged(append(items, item{kind: answerBatchEnd}))
 }
 
+// rulesName is the statement and the portal that the definitions of views are asked with.
+const rulesName = "rules:000000000000000000000000"
+
+// askRules writes the question for the definitions of views. It runs after the Describe has taken the locks.
+func askRules(frames []byte, text string) []byte {
+	name := []byte(rulesName + "\x00")
+	frames = appendMessage(frames, 'P', name, []byte(text), []byte{0, 0, 0})
+	frames = appendMessage(frames, 'B', name, name, []byte{0, 0, 0, 0, 0, 0})
+	frames = appendMessage(frames, 'E', name, []byte{0, 0, 0, 0})
+	frames = appendMessage(frames, 'C', []byte{'P'}, name)
+	return appendMessage(frames, 'C', []byte{'S'}, name)
+}
+
+// seeRules reads the answer to askRules. Where the transaction has one snapshot for all of its statements, its
+// answer may be older than the definitions that the statement will use.
+func (s *session) seeRules(v *view, f *guard.Footing) error {
+	for _, typ := range []byte{'1', '2', 'D', 'C', '3', '3'} {
+		body, err := s.own(v, typ)
+		if body == nil {
+			return err
+		}
+		if typ == 'D' {
+			row := fields{b: body}
+			row.int16()
+			isolation := string(row.take(int(row.int32())))
+			versions := string(row.take(int(row.int32())))
+			v.moved = v.moved || versions != f.Versions || row.bad
+			v.old = v.old || isolation != "read committed"
+		}
+	}
+	return nil
+}
+
 // view is what the database answered to the looks.
 type view struct {
+	old      bool // definitions of views were read from a snapshot that may be old
 	moved    bool
 	skipping bool   // the database ignores everything until a Sync
 	failed   []byte // an error that has nothing to do with the catalog
@@ -191,6 +231,11 @@ func (s *session) see(closed int, looks []look) view {
 			l.known.body = bytes.Clone(body)
 		}
 		v.moved = v.moved || !bytes.Equal(l.known.body, body)
+		if l.footing.Rules != "" {
+			if v.err = s.seeRules(&v, l.footing); v.err != nil || v.skipping {
+				return v
+			}
+		}
 	}
 	return v
 }
@@ -239,10 +284,25 @@ func catalogState(state string) bool {
 	return slices.Contains([]string{"42P01", "42703", "3F000", "42704", "0A000", "26000", "XX000"}, state)
 }
 
+// redefined says whether a view is defined otherwise than the plan takes it to be, by a reading of the catalog
+// that began after the database had locked it for this transaction.
+func (s *session) redefined(looks []look) (bool, error) {
+	catalog, err := s.target.catalogs.Reload(context.Background())
+	if err != nil {
+		return false, s.target.unreachable(err)
+	}
+	for _, l := range looks {
+		if l.footing.Rules != "" && !catalog.Defines(l.footing) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // moved brings the session back to where the batch can be understood again: the answers of what was sent are
 // thrown away up to a ReadyForQuery.
 func (s *session) moved(entries []*gate.Entry, skipping, wait, query, inside bool) error {
-	s.copy = nil
+	s.copy, s.current = nil, nil
 	if skipping {
 		s.changes = append(s.changes, change{failed: true})
 		s.unsettled = true
@@ -292,7 +352,7 @@ func (s *session) unseen(entries []*gate.Entry, failed, frames []byte, items []i
 			return err
 		}
 	}
-	s.skipping, s.copy = true, nil
+	s.skipping, s.copy, s.current = true, nil, nil
 	switch {
 	case query:
 		items = []item{{kind: answerSync, sequence: s.sequence}}

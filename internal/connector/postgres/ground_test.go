@@ -28,11 +28,11 @@ const groundSetup = `
 
 // moves are changes by another session that put witness values where the gateway's catalog has none.
 var moves = map[string]string{
-	"columns swap names":    `ALTER TABLE customers RENAME email TO x; ALTER TABLE customers RENAME note TO email; ALTER TABLE customers RENAME x TO note`,
-	"columns change places": `ALTER TABLE customers DROP COLUMN gone; ALTER TABLE customers ADD COLUMN gone text`,
-	"tables swap names":     `ALTER TABLE customers RENAME TO spare; ALTER TABLE plain RENAME TO customers; ALTER TABLE spare RENAME TO plain`,
-	"a table takes a place": `DROP TABLE plain; ALTER TABLE customers RENAME TO plain; CREATE TABLE customers (id int, gone text, email text, note text); GRANT ALL ON customers TO gw`,
-	// "a view is replaced":      `CREATE OR REPLACE VIEW shown AS SELECT id, email AS text FROM customers`,
+	"columns swap names":      `ALTER TABLE customers RENAME email TO x; ALTER TABLE customers RENAME note TO email; ALTER TABLE customers RENAME x TO note`,
+	"columns change places":   `ALTER TABLE customers DROP COLUMN gone; ALTER TABLE customers ADD COLUMN gone text`,
+	"tables swap names":       `ALTER TABLE customers RENAME TO spare; ALTER TABLE plain RENAME TO customers; ALTER TABLE spare RENAME TO plain`,
+	"a table takes a place":   `DROP TABLE plain; ALTER TABLE customers RENAME TO plain; CREATE TABLE customers (id int, gone text, email text, note text); GRANT ALL ON customers TO gw`,
+	"a view is replaced":      `CREATE OR REPLACE VIEW shown AS SELECT id, email AS text FROM customers`,
 	"a view below is made":    `DROP VIEW over, shown; CREATE VIEW shown AS SELECT id, email AS text FROM customers; CREATE VIEW over AS SELECT id, text FROM shown; GRANT ALL ON shown, over TO gw`,
 	"a table becomes a view":  `DROP TABLE plain; CREATE VIEW plain AS SELECT id, email AS gone, gone AS email, note FROM customers; GRANT ALL ON plain TO gw`,
 	"a column changes type":   `DROP VIEW over, shown; ALTER TABLE customers DROP COLUMN gone; ALTER TABLE customers ALTER COLUMN note TYPE varchar(40); ALTER TABLE customers ADD COLUMN gone text`,

@@ -126,11 +126,10 @@ func (s *session) query(ctx context.Context, text string) error {
 	delete(s.statements, "")
 	inside := s.unsynced && s.status == 'I'
 	s.unsynced = false
-	frame := appendMessage(nil, 'Q', []byte(req.plan.Text), []byte{0})
 	if has(req.plan, guard.CopyIn) {
 		s.copy = newCopyIn(entries[0])
 	}
-	return s.sendAndCopy(entries, req.plan, frame, []item{{kind: answerQuery, entry: entries[0], plan: req.plan, sequence: s.sequence}}, inside)
+	return s.sendSegments(entries, req.plan, inside)
 }
 
 // admit passes a batch through the gate. While it is held a cancel, or a client that leaves, withdraws it.

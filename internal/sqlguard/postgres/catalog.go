@@ -90,6 +90,8 @@ type Relation struct {
 	// Calls are the functions outside pg_catalog that a write to this relation, or a read of this view,
 	// can run: triggers, defaults, checks, generated columns, domain checks, index expressions, rules.
 	Calls []Function
+	// Definition is the version of a view's own rule: the transaction that wrote it.
+	Definition string
 	// Rules is set where a rewrite rule other than a view's own SELECT rule exists.
 	Rules bool
 	// RowSecurity is set where row security policies apply to the upstream role.

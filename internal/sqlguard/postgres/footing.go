@@ -15,6 +15,10 @@ type Footing struct {
 	OID  uint32
 	// Columns are what Text gives, in order.
 	Columns []Column
+	// Rules, for a view, is a query for the versions of its definition and of those of the views that it reads;
+	// Versions is what it gives. It reads a snapshot, so it counts where each statement has one of its own.
+	Rules    string
+	Versions string
 	// Key names the footing: equal keys are equal footings.
 	Key string
 }
@@ -50,8 +54,43 @@ func (a *analysis) footing(r *Relation) Footing {
 		b.WriteByte(0)
 		b.WriteString(strconv.Itoa(int(c.Number)) + " " + strconv.FormatUint(uint64(c.TypeOID), 10) + " " + c.Name)
 	}
+	if r.Kind == View {
+		a.definitions(&f, r)
+	}
+	b.WriteString("\x00" + f.Versions)
 	f.Key = b.String()
 	return f
+}
+
+// definitions notes what the definitions are that a view stands on.
+func (a *analysis) definitions(f *Footing, r *Relation) {
+	oids := []uint32{r.OID}
+	for _, oid := range r.Reaches {
+		if below := a.env.Catalog.ByOID[oid]; below != nil && below.Kind == View {
+			oids = append(oids, oid)
+		}
+	}
+	slices.Sort(oids)
+	var list, versions []string
+	for _, oid := range oids {
+		spelled := strconv.FormatUint(uint64(oid), 10)
+		list = append(list, spelled)
+		versions = append(versions, spelled+" "+a.env.Catalog.ByOID[oid].Definition)
+	}
+	f.Versions = strings.Join(versions, ",")
+	f.Rules = "SELECT pg_catalog.current_setting('transaction_isolation'), pg_catalog.string_agg(ev_class::pg_catalog.text || ' ' || xmin::pg_catalog.text, ',' ORDER BY ev_class) FROM pg_catalog.pg_rewrite WHERE rulename = '_RETURN' AND ev_class IN (" + strings.Join(list, ", ") + ")"
+}
+
+// Defines says whether views are still defined as the footing takes them to be.
+func (c *Catalog) Defines(f *Footing) bool {
+	for _, one := range strings.Split(f.Versions, ",") {
+		spelled, version, _ := strings.Cut(one, " ")
+		oid, err := strconv.ParseUint(spelled, 10, 32)
+		if r := c.ByOID[uint32(oid)]; err != nil || r == nil || r.Definition != version {
+			return false
+		}
+	}
+	return true
 }
 
 // Described is a column of a row description: the relation and the attribute that it comes from, its name and type.
