@@ -88,7 +88,7 @@ var labels = map[string]string{
 func filled(programs string) []string {
 	out := []string{"shop", "bench"}
 	if testAll {
-		out = append(out, "extensions")
+		out = append(out, "extensions", "tpch")
 	}
 	if testAll && programs == "" {
 		out = append(out, "postgis")

@@ -57,3 +57,6 @@ CREATE TABLE measures_2023 PARTITION OF measures FOR VALUES FROM ('2023-01-01') 
 CREATE TABLE measures_2024 PARTITION OF measures FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
 INSERT INTO measures SELECT i, date '2023-06-01' + i * 3, sin(i) FROM generate_series(1, 150) i;
 ANALYZE;
+
+-- What clients of every language write to, and leave empty.
+CREATE TABLE drivers (id int PRIMARY KEY, n numeric(12,2), t text, b bool, d date, ts timestamptz, u uuid, j json, jb jsonb, by bytea, a int[], at text[], f float8, big int8, iv interval);
