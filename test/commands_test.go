@@ -24,7 +24,7 @@ func TestHelp(t *testing.T) {
 		return string(out), cmd.ProcessState.ExitCode()
 	}
 	for _, command := range []string{
-		"demo", "serve", "config validate", "policy check", "login", "logout", "token",
+		"demo", "serve", "config validate", "connections", "connections list", "connections show", "connections check", "connections grants", "policy check", "login", "logout", "token",
 		"approvals", "approvals list", "approvals show", "approvals approve", "approvals deny",
 		"sessions", "sessions list", "sessions show", "sessions replay", "sessions verify", "version",
 		"", "config", "policy",

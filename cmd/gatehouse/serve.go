@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"gatehouse/internal/config"
@@ -50,6 +51,10 @@ func (c serveCommand) Run(ctx context.Context, s streams) error {
 		debug.SetGCPercent(400) // the heap is small: collecting it less often costs little memory
 	}
 	defer onHangup(g.reload)()
+	looking, stop := context.WithCancel(ctx)
+	looked := make(chan struct{})
+	go func() { g.warn(looking); close(looked) }()
+	defer func() { stop(); <-looked }()
 	return g.serve(ctx)
 }
 
@@ -77,7 +82,7 @@ type configCommands struct {
 type validateCommand struct{ configFlag }
 
 func (validateCommand) Help() string {
-	return `Reads the configuration and the policies that it names; opens and changes nothing else.
+	return `Reads the configuration, the policies and the secrets that it names; opens and changes nothing else. What connections lead to is looked at by ` + "`gatehouse connections check NAME`" + `.
 
 Examples:
   gatehouse config validate
@@ -95,6 +100,9 @@ func (c validateCommand) Run(s streams) error {
 	}
 	for _, w := range set.Warnings() {
 		fmt.Fprintln(s.err, "warning:", w)
+	}
+	if missing := missingSecrets(conf); len(missing) > 0 {
+		return fmt.Errorf("%s is valid, but a secret that it names is not there:\n%s", c.Config, strings.Join(missing, "\n"))
 	}
 	fmt.Fprintf(s.out, "%s is valid: %s, policies %s\n", c.Config, count(len(conf.Connections), "connection"), set.Version())
 	return nil

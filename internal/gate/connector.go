@@ -24,6 +24,8 @@ type Connector interface {
 	Decode(*yaml.Node) (any, error)
 	// Server makes the server for every configured connection of this kind. It opens nothing yet.
 	Server(Deps) (Server, error)
+	// Inspector looks at one connection's target. It opens nothing yet.
+	Inspector(Connection) (Inspector, error)
 	// Decoder reads the raw frames that the connector recorded.
 	Decoder() ResultDecoder
 }

@@ -4,8 +4,10 @@
 package secret
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -50,6 +52,15 @@ func (r *Ref) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
+// cause is an error of the file system without the path.
+func cause(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
 // Resolve reads the secret; trailing line ends of a file are dropped. An empty secret is an error.
 func (r Ref) Resolve() (string, error) {
 	switch {
@@ -62,7 +73,7 @@ func (r Ref) Resolve() (string, error) {
 	case r.File != "":
 		f, err := os.Open(r.File)
 		if err != nil {
-			return "", fmt.Errorf("read a secret: %w", err)
+			return "", fmt.Errorf("the file %s, which should hold a secret, cannot be read (%w): make it, and readable for the user of this process", r.File, cause(err))
 		}
 		defer f.Close()
 		b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
@@ -72,9 +83,9 @@ func (r Ref) Resolve() (string, error) {
 		v := strings.TrimRight(string(b), "\r\n")
 		switch {
 		case len(b) > maxSize:
-			return "", fmt.Errorf("the file %s, which should hold a secret, is larger than %d KiB", r.File, maxSize>>10)
+			return "", fmt.Errorf("the file %s, which should hold a secret, is larger than %d KiB: is it the right file?", r.File, maxSize>>10)
 		case v == "":
-			return "", fmt.Errorf("the file %s, which should hold a secret, is empty", r.File)
+			return "", fmt.Errorf("the file %s, which should hold a secret, is empty: write the secret into it", r.File)
 		}
 		return v, nil
 	}

@@ -159,13 +159,8 @@ func (c *catalogs) load(ctx context.Context) (*guard.Catalog, *Facts, error) {
 	if err := tx.QueryRow(ctx, settings).Scan(&facts.ServerVersion, &facts.ServerEncoding, &facts.DateStyle, &facts.IntervalStyle, &facts.TimeZone); err != nil {
 		return nil, nil, fmt.Errorf("read the catalog: %w", err)
 	}
-	r := &reader{ctx: ctx, tx: tx, kept: c.kept, catalog: &guard.Catalog{
-		Connection: c.connection.Resource(),
-		SearchPath: c.options.SearchPath,
-		Relations:  map[guard.Name]*guard.Relation{},
-		ByOID:      map[uint32]*guard.Relation{},
-		Types:      map[guard.Name]*guard.Type{},
-	}}
+	r := newReader(ctx, tx, c.connection, c.options)
+	r.kept = c.kept
 	if err := r.read(c.options.labels); err != nil {
 		return nil, nil, fmt.Errorf("read the catalog: %w", err)
 	}

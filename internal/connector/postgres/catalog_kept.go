@@ -1,7 +1,7 @@
 package postgres
 
 import (
-	"fmt"
+	"errors"
 	"slices"
 
 	guard "gatehouse/internal/sqlguard/postgres"
@@ -39,9 +39,9 @@ func (r *reader) labelled(table guard.Name, column string) (columnKey, error) {
 	case r.kept.found[at]:
 		return columnKey{}, nil
 	case rel == nil:
-		return columnKey{}, fmt.Errorf("labels: there is no table %s: correct it in the configuration", table)
+		return columnKey{}, errors.New(noTable(r.catalog, table) + " Correct it in the configuration.")
 	}
-	return columnKey{}, fmt.Errorf("labels: table %s has no column %q: correct it in the configuration", table, column)
+	return columnKey{}, errors.New(noColumn(rel, column) + " Correct it in the configuration.")
 }
 
 // keep remembers the labels of a column that stores values. What a view shows changes with its definition.

@@ -23,8 +23,9 @@ type connector struct{}
 // New is the connector.
 func New() gate.Connector { return connector{} }
 
-func (connector) Kind() string                            { return kind }
-func (connector) Schema() []byte                          { return schema }
-func (connector) Decode(n *yaml.Node) (any, error)        { return decodeOptions(n) }
-func (connector) Server(d gate.Deps) (gate.Server, error) { return newServer(d) }
-func (connector) Decoder() gate.ResultDecoder             { return decoder{} }
+func (connector) Kind() string                                        { return kind }
+func (connector) Schema() []byte                                      { return schema }
+func (connector) Decode(n *yaml.Node) (any, error)                    { return decodeOptions(n) }
+func (connector) Server(d gate.Deps) (gate.Server, error)             { return newServer(d) }
+func (connector) Inspector(c gate.Connection) (gate.Inspector, error) { return newInspector(c) }
+func (connector) Decoder() gate.ResultDecoder                         { return decoder{} }
