@@ -98,7 +98,7 @@ func openOn(ctx context.Context, c *config.Config, log *slog.Logger, disk faultf
 			continue
 		}
 		own := slices.DeleteFunc(c.Gate(), func(o gate.Connection) bool { return o.Kind != connector.Kind() })
-		server, err := connector.Server(gate.Deps{Gate: theGate, Verifier: verifier, TLS: encryption, Connections: own, Log: log})
+		server, err := connector.Server(gate.Deps{Gate: theGate, Verifier: verifier, Issuers: issuers(c), TLS: encryption, Connections: own, Log: log})
 		if err != nil {
 			return nil, &config.Error{Path: c.Path, Err: err}
 		}
@@ -107,6 +107,16 @@ func openOn(ctx context.Context, c *config.Config, log *slog.Logger, disk faultf
 		}
 	}
 	return g, nil
+}
+
+// issuers are where clients get tokens.
+func issuers(c *config.Config) []gate.Issuer {
+	out := make([]gate.Issuer, len(c.Issuers))
+	for i := range c.Issuers {
+		is := &c.Issuers[i]
+		out[i] = gate.Issuer{Name: is.Name, Configuration: is.Configuration(), Scope: is.Ask()}
+	}
+	return out
 }
 
 func (g *gateway) listen(name string, serve func(context.Context, net.Listener) error) error {

@@ -45,9 +45,19 @@ type Verifier interface {
 type Deps struct {
 	Gate        *Gate
 	Verifier    Verifier
+	Issuers     []Issuer    // where clients get tokens
 	TLS         *tls.Config // nil: no TLS
 	Connections []Connection
 	Log         *slog.Logger
+}
+
+// Issuer is where a client can get a token.
+type Issuer struct {
+	Name string
+	// Configuration is the URL of the issuer's own discovery document.
+	Configuration string
+	// Scope is what to ask it for; empty where nothing is known.
+	Scope string
 }
 
 // Connection is a registered target.

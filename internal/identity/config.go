@@ -45,6 +45,34 @@ type Issuer struct {
 	Claims    Claims `yaml:"claims"`
 }
 
+// Configuration is the URL of the issuer's discovery document (OpenID Connect Discovery 1.0, section 4).
+func (is *Issuer) Configuration() string {
+	return strings.TrimSuffix(is.Issuer, "/") + "/.well-known/openid-configuration"
+}
+
+// Ask is the scope to ask the issuer for, so that a token is meant for this gateway; empty where nothing has to
+// be asked for. Entra's scopes are asked for with the API's URI before them, which their tokens leave out.
+func (is *Issuer) Ask() string {
+	if is.Kind != "entra" {
+		return strings.Join(is.Scopes, " ")
+	}
+	audience := is.Audiences[0]
+	for _, a := range is.Audiences {
+		if strings.Contains(a, "://") {
+			audience = a
+			break
+		}
+	}
+	if len(is.Scopes) == 0 {
+		return audience + "/.default"
+	}
+	var out []string
+	for _, s := range is.Scopes {
+		out = append(out, audience+"/"+s)
+	}
+	return strings.Join(out, " ")
+}
+
 // Groups map what a token says to short names.
 type Groups struct {
 	// Names are short names by group id, or by "role:NAME" for roles.

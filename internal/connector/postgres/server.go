@@ -23,6 +23,7 @@ const (
 type server struct {
 	gate     *gate.Gate
 	verifier gate.Verifier
+	issuers  []gate.Issuer
 	tls      *tls.Config
 	log      *slog.Logger
 	targets  map[string]*target
@@ -46,6 +47,7 @@ func newServer(d gate.Deps) (*server, error) {
 	s := &server{
 		gate:     d.Gate,
 		verifier: d.Verifier,
+		issuers:  d.Issuers,
 		log:      d.Log,
 		targets:  map[string]*target{},
 		sessions: map[*session]struct{}{},

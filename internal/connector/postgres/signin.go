@@ -137,6 +137,8 @@ type client struct {
 	unknown   []string // protocol extensions that it asked for
 	settings  map[string]string
 	path      *guard.Path // the search path that it asked for
+	way       string      // how it signs in, one of ways; "" is password
+	issuer    string      // the name of the issuer that it asks for; "" is the first
 }
 
 // start signs a client in: parameters, token, connection, policy.
@@ -165,11 +167,7 @@ func (s *server) open(ctx context.Context, c *client, body []byte) (*session, er
 			Remedy: "Connect with sslmode=verify-full (or at least require).",
 		}
 	}
-	token, err := c.password()
-	if err != nil {
-		return nil, err
-	}
-	who, err := s.verifier.Verify(ctx, token)
+	who, err := s.identify(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -263,6 +261,9 @@ func (c *client) parameters(body []byte) (database string, err error) {
 
 // setting takes up a setting that the client gives.
 func (c *client) setting(name, value string) error {
+	if mine, err := c.signInSetting(strings.ToLower(name), value); mine {
+		return err
+	}
 	if len(value) > 256 {
 		return startupRefusal(name, fmt.Sprintf("The value of %s is too long.", shorten(name)), "Give a shorter one.")
 	}
@@ -341,17 +342,23 @@ func (c *client) attributes() map[string]string {
 	return nil
 }
 
+// negotiation is what goes before the question for a token: NegotiateProtocolVersion, where the client asked
+// for more than there is.
+func (c *client) negotiation() []byte {
+	if c.minor == 0 && len(c.unknown) == 0 {
+		return nil
+	}
+	body := binary.BigEndian.AppendUint32(nil, protocol3)
+	body = binary.BigEndian.AppendUint32(body, uint32(len(c.unknown)))
+	for _, name := range c.unknown {
+		body = append(append(body, name...), 0)
+	}
+	return appendMessage(nil, 'v', body)
+}
+
 // password asks for the token: AuthenticationCleartextPassword.
 func (c *client) password() (string, error) {
-	var out []byte
-	if c.minor > 0 || len(c.unknown) > 0 { // NegotiateProtocolVersion
-		body := binary.BigEndian.AppendUint32(nil, protocol3)
-		body = binary.BigEndian.AppendUint32(body, uint32(len(c.unknown)))
-		for _, name := range c.unknown {
-			body = append(append(body, name...), 0)
-		}
-		out = appendMessage(out, 'v', body)
-	}
+	out := c.negotiation()
 	out = appendMessage(out, 'R', []byte{0, 0, 0, 3})
 	if _, err := c.conn.Write(out); err != nil {
 		return "", err
