@@ -92,6 +92,12 @@ func TestBadPolicies(t *testing.T) {
 	g := start(t, options{})
 	g.ok("", []string{"is valid: 1 connection, policies "}, "config", "validate")
 	g.ok("", []string{"valid: policies "}, "policy", "check", g.path("policies/test.cedar"))
+	g.write("policies/more.cedar", "@id(\"typo\") @approval(\"dbas\") permit (principal, action == Action::\"delete\", resource);\n@id(\"fine\") @approval(\"test:group:x\") permit (principal, action == Action::\"delete\", resource);\n")
+	r := g.cli("", "config", "validate")
+	if contains(t, r.err, `warning: more.cedar:1:1: no issuer gives anyone the group "dbas"`); r.code != 0 || strings.Contains(r.err, "test:group:x") {
+		t.Errorf("exit %d\n%s", r.code, r.err)
+	}
+	os.Remove(g.path("policies/more.cedar"))
 	g.write("policies/folder.cedar/x", "")
 	g.refuses("", []string{"folder.cedar is a folder", "name the files in it"}, "config", "validate")
 	os.RemoveAll(g.path("policies/folder.cedar"))

@@ -155,7 +155,9 @@ func compilePolicies(c *config.Config) (*policy.Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := policy.Input{Schemas: schemas()}
+	in := policy.Input{Schemas: schemas(), Groups: func(g string) bool {
+		return slices.ContainsFunc(c.Issuers, func(is identity.Issuer) bool { return is.Gives(g) })
+	}}
 	for _, f := range files {
 		text, err := os.ReadFile(f)
 		if err != nil {

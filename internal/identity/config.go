@@ -73,6 +73,17 @@ func (is *Issuer) Ask() string {
 	return strings.Join(out, " ")
 }
 
+// Gives says whether the issuer's tokens can put a person into a group: by a short name, or by its own id.
+func (is *Issuer) Gives(group string) bool {
+	for _, short := range is.Groups.Names {
+		if short == group {
+			return true
+		}
+	}
+	id, own := strings.CutPrefix(group, is.Name+":")
+	return own && (strings.HasPrefix(id, "group:") || strings.HasPrefix(id, "role:"))
+}
+
 // Groups map what a token says to short names.
 type Groups struct {
 	// Names are short names by group id, or by "role:NAME" for roles.

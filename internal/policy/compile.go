@@ -40,6 +40,8 @@ type Access struct {
 
 // Input is what a set is compiled from.
 type Input struct {
+	// Groups says whether persons can be in a group; nil where that is not known.
+	Groups func(string) bool
 	// Schemas are the connectors' fragments; the core is added to them.
 	Schemas  []Source
 	Policies []Source
@@ -98,6 +100,7 @@ func Compile(in Input) (*Set, error) {
 		fmt.Fprintf(hash, "%q\n", a)
 		c.access(a)
 	}
+	c.unknownGroups(in.Groups)
 	if len(c.problems) > 0 {
 		return nil, c.problems
 	}
@@ -105,6 +108,18 @@ func Compile(in Input) (*Set, error) {
 	c.warn()
 	c.set.version = hex.EncodeToString(hash.Sum(nil)[:8])
 	return c.set, nil
+}
+
+// unknownGroups warns of approvals that nobody could give.
+func (c *compiler) unknownGroups(known func(string) bool) {
+	for _, r := range c.set.rules {
+		if known == nil || r.approval == nil || known(r.approval.Group) {
+			continue
+		}
+		pos := r.policy.Position()
+		c.set.warnings = append(c.set.warnings, Problem{Source: pos.Filename, Line: pos.Line, Column: pos.Column,
+			Message: fmt.Sprintf("no issuer gives anyone the group %q, which @approval asks: requests would wait in vain: name it in groups.names, or correct it", r.approval.Group)})
+	}
 }
 
 // schema joins the fragments.

@@ -191,14 +191,21 @@ func TestRolesThatAreTooPowerful(t *testing.T) {
 		CREATE ROLE bypass LOGIN BYPASSRLS PASSWORD 'p';
 		CREATE ROLE replica LOGIN REPLICATION PASSWORD 'p';
 		CREATE ROLE super LOGIN SUPERUSER PASSWORD 'p';
-		CREATE ROLE plain LOGIN PASSWORD 'p'`)
+		CREATE ROLE creator LOGIN CREATEROLE PASSWORD 'p';
+		CREATE ROLE behind SUPERUSER; CREATE ROLE hidden LOGIN NOINHERIT PASSWORD 'p'; GRANT behind TO hidden;
+		CREATE ROLE between; GRANT pg_read_all_stats TO between; CREATE ROLE far LOGIN PASSWORD 'p'; GRANT between TO far;
+		CREATE ROLE owners; CREATE TABLE others (email text); ALTER TABLE others OWNER TO owners; CREATE ROLE partner LOGIN NOINHERIT PASSWORD 'p'; GRANT owners TO partner;
+		CREATE ROLE reader LOGIN PASSWORD 'p'; GRANT EXECUTE ON FUNCTION pg_read_file(text) TO reader;
+		CREATE ROLE plain LOGIN CREATEDB PASSWORD 'p'; GRANT pg_signal_backend TO plain`)
 	t.Setenv("P", "p")
 	for role, want := range map[string]string{
 		"owner": "owner of labelled tables (public.customers)", "monitor": "a member of pg_monitor", "bypass": "BYPASSRLS",
 		"replica": "REPLICATION", "super": "a superuser", "plain": "",
+		"creator": "CREATEROLE", "hidden": "a member of behind, which is superuser (by SET ROLE)", "far": "a member of pg_read_all_stats",
+		"partner": "owner of labelled tables (public.others)", "reader": "reach the server's files with pg_read_file",
 	} {
 		for _, allow := range []string{"false", "true"} {
-			o := options(t, "url: "+testServer.URL(role, "", "roles")+"\npassword: {env: P}\nallow_privileged_role: "+allow+"\nlabels: {public.customers: {email: pii.email}}")
+			o := options(t, "url: "+testServer.URL(role, "", "roles")+"\npassword: {env: P}\nallow_privileged_role: "+allow+"\nlabels: {public.customers: {email: pii.email}, public.others: {email: pii.email}}")
 			c, err := newCatalogs(o, gate.Connection{Name: "roles"}, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)

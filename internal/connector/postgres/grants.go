@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -170,7 +171,7 @@ func (w *grants) reads(r *guard.Relation) (columns []string, all bool) {
 	table := w.catalog.TableResource(r.Name)
 	for i := range r.Columns {
 		c := &r.Columns[i]
-		refers, raw := false, false
+		refers, raw := w.filters(table, c.Name), false
 		for _, s := range w.slices {
 			if s.Read(table).Visible {
 				e := s.Read(w.catalog.ColumnResource(r, c))
@@ -184,6 +185,21 @@ func (w *grants) reads(r *guard.Relation) (columns []string, all bool) {
 		all = all && raw
 	}
 	return columns, all
+}
+
+// filters says whether a row filter of anyone's may name a column. It goes by the words of its text.
+func (w *grants) filters(table policy.Resource, column string) bool {
+	word := regexp.MustCompile(`(?i)(^|[^\pL\pN_$])` + regexp.QuoteMeta(column) + `($|[^\pL\pN_$])`)
+	for _, s := range w.slices {
+		for _, action := range []string{"read", "update", "delete"} {
+			for _, clause := range s.May(action, table).Rows {
+				if slices.ContainsFunc(clause, func(r policy.Row) bool { return word.MatchString(r.Text) }) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 func (w *grants) written(action string, r *guard.Relation) (columns []string, all bool) {
