@@ -103,6 +103,7 @@ func (w *grants) text(connection, database string) string {
 		}
 	}
 	w.functions()
+	w.extensions()
 	w.creation()
 	var b strings.Builder
 	fmt.Fprintf(&b, `-- The least rights that the role %s of connection %s needs for what the policies permit to anyone.
@@ -132,12 +133,25 @@ BEGIN;
 func (w *grants) allSchemas() []string {
 	var out []string
 	for n := range w.catalog.Relations {
-		if !slices.Contains(out, n.Schema) {
-			out = append(out, n.Schema)
-		}
+		out = append(out, n.Schema)
+	}
+	for schema := range w.schemas {
+		out = append(out, schema)
 	}
 	slices.Sort(out)
-	return out
+	return slices.Compact(out)
+}
+
+// extensions: what is used of an extension is public, but its schema must be open to the role.
+func (w *grants) extensions() {
+	for n, o := range w.catalog.Functions {
+		if o.Allowed {
+			w.schemas[n.Schema] = true
+		}
+	}
+	for _, schema := range w.catalog.OperatorPath {
+		w.schemas[schema] = true
+	}
 }
 
 // relation notes what is needed on a table or view.

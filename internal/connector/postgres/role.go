@@ -209,7 +209,7 @@ func (r *role) creation() error {
 		}
 		is, from := "allowed to create objects in the schema "+name, sql(r.name)
 		if extension {
-			is += ", where an extension's objects are"
+			is += ", where an extension's objects are (its operators are refused until that is revoked)"
 		}
 		if everyone {
 			from = "PUBLIC"
