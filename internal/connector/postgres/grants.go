@@ -38,7 +38,7 @@ func (i *inspector) Grants(ctx context.Context, slices []*policy.Slice) (string,
 }
 
 // sequences are, by table and column, those that a default takes values from.
-func (l *look) sequences(ctx context.Context) (map[columnKey]guard.Name, error) {
+func (l *survey) sequences(ctx context.Context) (map[columnKey]guard.Name, error) {
 	out := map[columnKey]guard.Name{}
 	rows, err := l.tx.Query(ctx, `SELECT ad.adrelid, ad.adnum, n.nspname, s.relname FROM pg_attrdef ad
 		JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = ad.oid AND d.refclassid = 'pg_class'::regclass
@@ -59,7 +59,7 @@ func (l *look) sequences(ctx context.Context) (map[columnKey]guard.Name, error) 
 }
 
 // invokerViews are the views that read with the rights of whoever asks (PostgreSQL 15).
-func (l *look) invokerViews(ctx context.Context) (map[uint32]bool, error) {
+func (l *survey) invokerViews(ctx context.Context) (map[uint32]bool, error) {
 	out := map[uint32]bool{}
 	rows, err := l.tx.Query(ctx, `SELECT oid FROM pg_class WHERE relkind = 'v' AND EXISTS (SELECT FROM pg_options_to_table(reloptions) WHERE option_name = 'security_invoker' AND option_value IN ('true', 'on', 'yes', '1'))`)
 	if err != nil {

@@ -87,8 +87,8 @@ func (i *inspector) Secrets() error {
 	return err
 }
 
-// look is one reading of a database: with a role of any power, and with those labels that are on something.
-type look struct {
+// survey is one reading of a database: with a role of any power, and with those labels that are on something.
+type survey struct {
 	conn     *pgx.Conn
 	tx       pgx.Tx
 	reader   *reader
@@ -97,7 +97,7 @@ type look struct {
 }
 
 // open reads the catalog; close must be called.
-func (i *inspector) open(ctx context.Context) (*look, error) {
+func (i *inspector) open(ctx context.Context) (*survey, error) {
 	c, err := newCatalogs(i.options, i.connection, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func (i *inspector) open(ctx context.Context) (*look, error) {
 	if err := c.dial(ctx); err != nil {
 		return nil, err
 	}
-	l := &look{conn: c.conn}
+	l := &survey{conn: c.conn}
 	if err := l.read(ctx, i); err != nil {
 		l.close()
 		return nil, err
@@ -113,7 +113,7 @@ func (i *inspector) open(ctx context.Context) (*look, error) {
 	return l, nil
 }
 
-func (l *look) read(ctx context.Context, i *inspector) (err error) {
+func (l *survey) read(ctx context.Context, i *inspector) (err error) {
 	if l.tx, err = l.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}); err != nil {
 		return fmt.Errorf("read the catalog: %w", err)
 	}
@@ -138,7 +138,7 @@ func (i *inspector) catalog(ctx context.Context, tx pgx.Tx, labels map[guard.Nam
 	return r, nil
 }
 
-func (l *look) close() {
+func (l *survey) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	l.conn.Close(ctx)
