@@ -42,6 +42,8 @@ type catalogs struct {
 	facts   *Facts
 	started time.Time // when the reading of now began
 	stale   bool
+
+	watch func(*reader) // gets each reading, where it is set
 }
 
 func newCatalogs(o *Options, c gate.Connection, log *slog.Logger) (*catalogs, error) {
@@ -159,10 +161,18 @@ func (c *catalogs) load(ctx context.Context) (*guard.Catalog, *Facts, error) {
 	if err := tx.QueryRow(ctx, settings).Scan(&facts.ServerVersion, &facts.ServerEncoding, &facts.DateStyle, &facts.IntervalStyle, &facts.TimeZone); err != nil {
 		return nil, nil, fmt.Errorf("read the catalog: %w", err)
 	}
-	r := newReader(ctx, tx, c.connection, c.options)
-	r.kept = c.kept
+	r := &reader{ctx: ctx, tx: tx, kept: c.kept, catalog: &guard.Catalog{
+		Connection: c.connection.Resource(),
+		SearchPath: c.options.SearchPath,
+		Relations:  map[guard.Name]*guard.Relation{},
+		ByOID:      map[uint32]*guard.Relation{},
+		Types:      map[guard.Name]*guard.Type{},
+	}}
 	if err := r.read(c.options.labels); err != nil {
 		return nil, nil, fmt.Errorf("read the catalog: %w", err)
+	}
+	if c.watch != nil {
+		c.watch(r)
 	}
 	if !c.checked {
 		if err := checkRole(ctx, tx, c.connection.Name, r.catalog, c.options.AllowPrivilegedRole); err != nil {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"gatehouse/internal/gate"
 	guard "gatehouse/internal/sqlguard/postgres"
 )
 
@@ -32,16 +31,6 @@ type reader struct {
 type columnKey struct {
 	oid    uint32
 	number int16
-}
-
-func newReader(ctx context.Context, tx pgx.Tx, c gate.Connection, o *Options) *reader {
-	return &reader{ctx: ctx, tx: tx, kept: newKeptLabels(), catalog: &guard.Catalog{
-		Connection: c.Resource(),
-		SearchPath: o.SearchPath,
-		Relations:  map[guard.Name]*guard.Relation{},
-		ByOID:      map[uint32]*guard.Relation{},
-		Types:      map[guard.Name]*guard.Type{},
-	}}
 }
 
 const userSchema = `n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema'`

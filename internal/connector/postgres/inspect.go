@@ -98,7 +98,9 @@ type survey struct {
 
 // open reads the catalog; close must be called.
 func (i *inspector) open(ctx context.Context) (*survey, error) {
-	c, err := newCatalogs(i.options, i.connection, slog.New(slog.DiscardHandler))
+	own := *i.options
+	own.labels, own.AllowPrivilegedRole = nil, true
+	c, err := newCatalogs(&own, i.connection, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
@@ -106,36 +108,29 @@ func (i *inspector) open(ctx context.Context) (*survey, error) {
 		return nil, err
 	}
 	l := &survey{conn: c.conn}
-	if err := l.read(ctx, i); err != nil {
+	c.watch = func(r *reader) { l.reader = r }
+	if err := l.read(ctx, i, c); err != nil {
 		l.close()
 		return nil, err
 	}
 	return l, nil
 }
 
-func (l *survey) read(ctx context.Context, i *inspector) (err error) {
+// read reads as the gateway does: once to see which labels are on something, then with those.
+func (l *survey) read(ctx context.Context, i *inspector, c *catalogs) error {
+	catalog, facts, err := c.load(ctx)
+	if err != nil {
+		return err
+	}
+	l.server = "PostgreSQL " + facts.ServerVersion
+	c.options.labels, l.mistaken = i.placed(catalog)
+	if _, _, err := c.load(ctx); err != nil {
+		return err
+	}
 	if l.tx, err = l.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}); err != nil {
 		return fmt.Errorf("read the catalog: %w", err)
 	}
-	if err := l.tx.QueryRow(ctx, "SELECT current_setting('server_version')").Scan(&l.server); err != nil {
-		return fmt.Errorf("read the catalog: %w", err)
-	}
-	l.server = "PostgreSQL " + l.server
-	if l.reader, err = i.catalog(ctx, l.tx, nil); err != nil {
-		return err
-	}
-	labels, mistaken := i.placed(l.reader.catalog)
-	l.mistaken = mistaken
-	l.reader, err = i.catalog(ctx, l.tx, labels)
-	return err
-}
-
-func (i *inspector) catalog(ctx context.Context, tx pgx.Tx, labels map[guard.Name]map[string][]string) (*reader, error) {
-	r := newReader(ctx, tx, i.connection, i.options)
-	if err := r.read(labels); err != nil {
-		return nil, fmt.Errorf("read the catalog: %w", err)
-	}
-	return r, nil
+	return nil
 }
 
 func (l *survey) close() {
