@@ -120,7 +120,7 @@ func texts(v approval.View) string {
 	var out []string
 	for _, i := range v.Hold.Intents {
 		if !i.Prepare {
-			out = append(out, i.Text)
+			out = append(append(out, i.Text), i.Means...)
 		}
 	}
 	return strings.Join(out, "; ")
@@ -202,9 +202,15 @@ func showApproval(w io.Writer, v approval.View) {
 		if i.Prepare {
 			continue
 		}
-		fmt.Fprintln(w, "will run:")
-		for text := range strings.Lines(i.Text) {
-			fmt.Fprintf(w, "    %s\n", plain(strings.TrimRight(text, "\n")))
+		show := func(title, text string) {
+			fmt.Fprintln(w, title)
+			for one := range strings.Lines(text) {
+				fmt.Fprintf(w, "    %s\n", plain(strings.TrimRight(one, "\n")))
+			}
+		}
+		show("will run:", i.Text)
+		for _, text := range i.Means {
+			show("which uses, by its name:", text)
 		}
 		for n, p := range i.Parameters {
 			field(fmt.Sprintf("    $%d", n+1), "%s", parameterText(p))

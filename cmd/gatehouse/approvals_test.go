@@ -14,10 +14,11 @@ import (
 func TestShowApproval(t *testing.T) {
 	var out bytes.Buffer
 	showApproval(&out, approval.View{ID: "ap-1", State: "pending", Hold: gate.Hold{Intents: []gate.Intent{{
+		Means:    []string{"UPDATE u SET v = $1"},
 		Text:     "DELETE FROM t WHERE d < '01/02/2026'",
 		Settings: map[string]string{"TimeZone": "UTC", "DateStyle": "ISO, DMY"},
 	}}}})
-	for _, want := range []string{"DELETE FROM t WHERE d < '01/02/2026'\n", "setting      DateStyle = ISO, DMY\nsetting      TimeZone = UTC\n"} {
+	for _, want := range []string{"which uses, by its name:\n    UPDATE u SET v = $1\n", "DELETE FROM t WHERE d < '01/02/2026'\n", "setting      DateStyle = ISO, DMY\nsetting      TimeZone = UTC\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, out.String())
 		}

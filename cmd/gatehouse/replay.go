@@ -190,6 +190,9 @@ func (r *replay) intent(i gate.Intent) {
 	for l := range strings.Lines(text) {
 		r.say("  > %s", strings.TrimRight(l, "\n"))
 	}
+	for _, uses := range i.Means {
+		r.say("    which uses: %s", line(uses, 200))
+	}
 	for n, p := range i.Parameters {
 		r.say("    $%d = %s", n+1, parameterText(p))
 	}

@@ -28,6 +28,8 @@ type Intent struct {
 	Received string `json:"received,omitempty"`
 	// Text is the text that will run, printed from what was understood.
 	Text string `json:"text,omitempty"`
+	// Means are the texts that Text uses by a name only: those of prepared statements and cursors, in order.
+	Means []string `json:"means,omitempty"`
 	// Parameters are the values bound to Text, in order.
 	Parameters []Parameter `json:"parameters,omitempty"`
 	// Objects are the identities and versions of what Text names.

@@ -86,7 +86,7 @@ func (r *request) Intent() gate.Intent {
 	if r.plan == nil {
 		return i
 	}
-	i.Text = r.plan.Text
+	i.Text, i.Means = r.plan.Text, r.plan.Means
 	if i.Text == i.Received {
 		i.Received = ""
 	}

@@ -111,6 +111,12 @@ func (a *analysis) again(n *Named, what string) error {
 	return nil
 }
 
+// used understands what a statement uses by its name, and says what that is.
+func (a *analysis) used(n *Named, what string) error {
+	a.plan.Means = append(a.plan.Means, n.Plan.Text)
+	return a.again(n, what)
+}
+
 // preparedNamed is the prepared statement of a name, whoever made it; nil where there is none.
 func (a *analysis) preparedNamed(name string) *Named {
 	if n := a.state.Prepared(name); n != nil || a.env.Behind == nil || a.gone[Deallocate][name] || a.gone[Deallocate][""] {
@@ -205,7 +211,7 @@ func (a *analysis) executeStmt(v *pg.ExecuteStmt) error {
 	}
 	a.statement.Verb, a.statement.Name = Execute, v.Name
 	v.Name, a.statement.Answers = named.Server, named.Plan.Statements[0].Verb
-	return a.again(named, "prepared statement "+quoted(a.statement.Name))
+	return a.used(named, "prepared statement "+quoted(a.statement.Name))
 }
 
 func noStatement(name string) *Error {
@@ -278,7 +284,7 @@ func (a *analysis) fetch(v *pg.FetchStmt) error {
 	}
 	a.statement.Verb, a.statement.Name = Fetch, v.Portalname
 	v.Portalname = named.Server
-	return a.again(named, "cursor "+quoted(a.statement.Name))
+	return a.used(named, "cursor "+quoted(a.statement.Name))
 }
 
 func (a *analysis) closeCursor(v *pg.ClosePortalStmt) error {

@@ -86,6 +86,9 @@ type Plan struct {
 	Statements []Statement
 	// Text is what is sent: the statements' texts joined by "; ".
 	Text string
+	// Means are the texts of the prepared statements and cursors that Text uses by name, as the server holds
+	// them, in order.
+	Means []string
 	// Touches is everything that the statements do, each touch once, in order of first appearance. It is
 	// never empty: a statement that names nothing touches `connect` on the connection.
 	Touches []policy.Touch
