@@ -217,6 +217,11 @@ func (s *Slice) May(action string, r Resource) Exposure {
 	return Exposure{Visible: true, Mask: v.shown.mask, All: v.shown.all, Width: v.shown.width, Rows: v.rows, Own: v.own}
 }
 
+// Permits says whether a touch is permitted, with an approval or without.
+func (s *Slice) Permits(t Touch) bool {
+	return s != nil && s.set != nil && s.judge(&t).effect != Refuse
+}
+
 // judge decides one touch for every party, and remembers it.
 func (s *Slice) judge(t *Touch) *verdict {
 	key := touchKey{action: t.Action, typ: t.Resource.Type, id: t.Resource.ID, rest: s.rest(t)}

@@ -32,7 +32,8 @@ type catalogs struct {
 
 	mu      sync.Mutex // one reading at a time
 	conn    *pgx.Conn
-	checked bool // the role was inspected on conn
+	checked bool                           // the role was inspected on conn
+	system  map[guard.Name]*guard.Relation // the system catalogs, as conn's server has them
 	epoch   uint64
 	sum     [32]byte
 	kept    *keptLabels
@@ -145,7 +146,7 @@ func (c *catalogs) dial(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connect to the database: %w", err)
 	}
-	c.conn, c.checked = conn, false
+	c.conn, c.checked, c.system = conn, false, nil
 	return nil
 }
 
@@ -167,7 +168,15 @@ func (c *catalogs) load(ctx context.Context) (*guard.Catalog, *Facts, error) {
 		Relations:  map[guard.Name]*guard.Relation{},
 		ByOID:      map[uint32]*guard.Relation{},
 		Types:      map[guard.Name]*guard.Type{},
+		Schemas:    map[string]uint32{},
+		System:     c.system,
 	}}
+	if c.system == nil {
+		if err := r.readSystem(); err != nil {
+			return nil, nil, fmt.Errorf("read the catalog: %w", err)
+		}
+		c.system = r.catalog.System
+	}
 	if err := r.read(c.options.labels); err != nil {
 		return nil, nil, fmt.Errorf("read the catalog: %w", err)
 	}
@@ -190,6 +199,8 @@ func (c *catalogs) number(catalog *guard.Catalog) *guard.Catalog {
 	e.Encode(sortedRelations(catalog))
 	e.Encode(sortedTypes(catalog))
 	e.Encode([]any{sortedFunctions(catalog), catalog.OperatorPath, catalog.RefusedOperators})
+	e.Encode(catalog.Schemas)
+	e.Encode(catalog.Routines)
 	sum := sha256.Sum256(b.Bytes())
 	c.state.RLock()
 	now := c.now

@@ -44,7 +44,7 @@ func (r *reader) read(labels map[guard.Name]map[string][]string) error {
 	r.children = map[uint32][]uint32{}
 	r.parts = map[uint32][]uint32{}
 	for _, step := range []func() error{
-		r.readRelations, r.readColumns, r.readKeys, r.readFunctions, r.readTypes, r.readExtensions, r.readParts,
+		r.readSchemas, r.readRelations, r.readColumns, r.readKeys, r.readFunctions, r.readTypes, r.readExtensions, r.readParts,
 		r.readForeignKeys, r.readInheritance, r.readGenerated, r.readRules, r.readTriggers, r.readCalls,
 	} {
 		if err := step(); err != nil {
@@ -134,12 +134,15 @@ func (r *reader) readKeys() error {
 
 func (r *reader) readFunctions() error {
 	return r.rows(`SELECT p.oid, n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)
-		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname <> 'pg_catalog'`, func(scan func(...any) error) error {
+		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname <> 'pg_catalog' ORDER BY p.oid`, func(scan func(...any) error) error {
 		var f guard.Function
 		if err := scan(&f.OID, &f.Name.Schema, &f.Name.Name, &f.Arguments); err != nil {
 			return err
 		}
 		r.functions[f.OID] = f
+		if f.Name.Schema != "information_schema" {
+			r.catalog.Routines = append(r.catalog.Routines, f)
+		}
 		return nil
 	})
 }

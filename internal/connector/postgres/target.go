@@ -23,6 +23,7 @@ type target struct {
 	guard      *guard.Guard
 	catalogs   *catalogs
 	plans      plans
+	seen       seen
 	polls      atomic.Int64
 	large      chan struct{} // taken while a large text is understood
 	log        *slog.Logger
@@ -102,7 +103,9 @@ func (t *target) plan(ctx context.Context, catalog *guard.Catalog, slice *policy
 			return nil, ctx.Err()
 		}
 	}
-	env := guard.Environment{Catalog: catalog, Sight: slice, State: at.state, Behind: at.behind}
+	env := guard.Environment{
+		Catalog: catalog, Sight: slice, State: at.state, Behind: at.behind, Seen: func() *guard.Seen { return t.seen.of(catalog, slice) },
+	}
 	p, err := t.guard.Analyze(env, text)
 	if err != nil || p.Stateful {
 		return p, err

@@ -53,7 +53,9 @@ func (t *target) dial(ctx context.Context, settings map[string]string, operators
 	if err != nil {
 		return nil, nil, err
 	}
-	config.RuntimeParams = map[string]string{}
+	// The sub-selects of masks and of system catalogs look dear to the planner, which would compile them, for
+	// longer than they take. A client may set it.
+	config.RuntimeParams = map[string]string{"jit": "off"}
 	maps.Copy(config.RuntimeParams, settings)
 	maps.Copy(config.RuntimeParams, pinned)
 	config.RuntimeParams["search_path"] = pinnedPath(operators)

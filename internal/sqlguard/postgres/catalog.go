@@ -57,6 +57,12 @@ type Catalog struct {
 	OperatorPath []string
 	// RefusedOperators are names that an operator of those schemas has which may not be used.
 	RefusedOperators map[string]bool
+	// Schemas are the schemas that users made, with their OIDs.
+	Schemas map[string]uint32
+	// Routines are the functions that users made, in the order of their OIDs.
+	Routines []Function
+	// System are the relations of pg_catalog and information_schema, as far as the server has them.
+	System map[Name]*Relation
 }
 
 // RelationKind is pg_class.relkind.

@@ -72,6 +72,9 @@ func (a *analysis) expr(n *pg.Node, s *scope) error {
 	case *pg.Node_SqlvalueFunction:
 		return a.sqlValue(n, v.SqlvalueFunction)
 	case *pg.Node_TypeCast:
+		if regTypes[typeNameOf(v.TypeCast.TypeName)] != "" {
+			return a.regCast(n, v.TypeCast, s)
+		}
 		if err := a.typeName(v.TypeCast.TypeName); err != nil {
 			return err
 		}
@@ -79,7 +82,13 @@ func (a *analysis) expr(n *pg.Node, s *scope) error {
 		if t := v.TypeCast.TypeName; len(t.Names) == 2 && t.Names[1].GetString_().GetSval() == "bool" && v.TypeCast.Arg.GetAConst().GetSval() != nil {
 			t.Names = t.Names[1:]
 		}
-		return a.exprs(s, v.TypeCast.Arg)
+		if err := a.exprs(s, v.TypeCast.Arg); err != nil {
+			return err
+		}
+		if contains([]string{"text", "varchar", "name", "bpchar"}, typeNameOf(v.TypeCast.TypeName)) {
+			a.printed(v.TypeCast.Arg)
+		}
+		return nil
 	case *pg.Node_CollateClause:
 		if err := a.collation(v.CollateClause); err != nil {
 			return err
@@ -100,7 +109,7 @@ func (a *analysis) expr(n *pg.Node, s *scope) error {
 		if setting, err := a.settingFunction(n, v.FuncCall, s); setting {
 			return err
 		}
-		return a.function(v.FuncCall, s)
+		return a.function(n, v.FuncCall, s)
 	}
 	return a.notUnderstood(n, 0, "")
 }
@@ -127,7 +136,14 @@ func (a *analysis) operator(v *pg.A_Expr, s *scope) error {
 	if err := a.operatorName(v.Name, v.Location); err != nil {
 		return err
 	}
-	return a.exprs(s, v.Lexpr, v.Rexpr)
+	if err := a.exprs(s, v.Lexpr, v.Rexpr); err != nil {
+		return err
+	}
+	if v.Kind == pg.A_Expr_Kind_AEXPR_OP && v.Name[len(v.Name)-1].GetString_().GetSval() == "||" {
+		a.printed(v.Lexpr)
+		a.printed(v.Rexpr)
+	}
+	return nil
 }
 
 func (a *analysis) collation(c *pg.CollateClause) error {
@@ -161,6 +177,9 @@ func (a *analysis) indirection(v *pg.A_Indirection, s *scope) error {
 			}
 		case *pg.Node_String_:
 			// A field of a row. The server would also take (t).f for f(t), with f on the pinned path.
+			if k == 0 && a.recordField(v.Arg, i.String_.Sval, s) {
+				continue
+			}
 			if k == 0 && a.isRow(v.Arg, s) {
 				if !a.rowHas(v.Arg, s, i.String_.Sval) {
 					return a.unknownColumn(i.String_.Sval, 0)
@@ -284,13 +303,17 @@ func (a *analysis) window(w *pg.WindowDef, s *scope) error {
 }
 
 // function understands a call: by name, on the list of functions of pg_catalog.
-func (a *analysis) function(v *pg.FuncCall, s *scope) error {
+func (a *analysis) function(n *pg.Node, v *pg.FuncCall, s *scope) error {
+	if err, is := a.catalogFunction(n, v, s); is || err != nil {
+		return err
+	}
 	if err := a.functionName(v); err != nil {
 		return err
 	}
 	if err := a.exprs(s, v.Args...); err != nil {
 		return err
 	}
+	a.printedArguments(v)
 	for _, n := range v.AggOrder {
 		b := n.GetSortBy()
 		if b == nil {
@@ -317,7 +340,8 @@ var types = listed(`bool int2 int4 int8 float4 float8 numeric money
 	json jsonb jsonpath inet cidr macaddr macaddr8 oid tsvector tsquery
 	point line lseg box path polygon circle
 	int4range int8range numrange tsrange tstzrange daterange
-	int4multirange int8multirange nummultirange tsmultirange tstzmultirange datemultirange record`)
+	int4multirange int8multirange nummultirange tsmultirange tstzmultirange datemultirange record
+	xid xid8 cid tid oidvector int2vector aclitem`)
 
 func listed(s string) map[string]bool {
 	out := map[string]bool{}
@@ -358,7 +382,7 @@ func (a *analysis) typeName(t *pg.TypeName) error {
 		return refused(NotUnderstood, "42501", a.at(t.Location), "The type "+quoted(names[1])+" is not on the list of types that may be named.", "Write the statement without it.")
 	}
 	found := a.ownType(names)
-	if found == nil {
+	if found == nil || a.unnamed(found) {
 		return refused(UnknownName, "42704", a.at(t.Location), "type "+quoted(strings.Join(names, "."))+" does not exist, or may not be named", "Correct the name.")
 	}
 	switch found.Kind {

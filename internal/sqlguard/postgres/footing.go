@@ -33,6 +33,9 @@ func (a *analysis) stand() {
 		return
 	}
 	for _, r := range a.named {
+		if isSystemSchema(r.Name.Schema) { // the server's own, which nobody changes
+			continue
+		}
 		if !slices.ContainsFunc(a.statement.Footing, func(f Footing) bool { return f.OID == r.OID }) {
 			a.statement.Footing = append(a.statement.Footing, a.footing(r))
 		}

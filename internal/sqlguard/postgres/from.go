@@ -87,12 +87,23 @@ var tableFunctions = map[string][]string{
 	"json_each_text":  {"key", "value"},
 	"jsonb_each":      {"key", "value"},
 	"jsonb_each_text": {"key", "value"},
+
+	"_pg_expandarray":        {"x", "n"},
+	"aclexplode":             {"grantor", "grantee", "privilege_type", "is_grantable"},
+	"pg_get_keywords":        {"word", "catcode", "barelabel", "catdesc", "baredesc"},
+	"pg_options_to_table":    {"option_name", "option_value"},
+	"pg_partition_tree":      {"relid", "parentrelid", "isleaf", "level"},
+	"pg_sequence_parameters": {"start_value", "minimum_value", "maximum_value", "increment", "cycle_option", "cache_size", "data_type"},
+	"pg_timezone_abbrevs":    {"abbrev", "utc_offset", "is_dst"},
+	"pg_timezone_names":      {"name", "abbrev", "utc_offset", "is_dst"},
+	"ts_token_type":          {"tokid", "alias", "description"},
 }
 
 // valueNamed are set-returning functions whose one column is called otherwise than the function.
 var valueNamed = map[string]string{
 	"json_array_elements": "value", "json_array_elements_text": "value",
 	"jsonb_array_elements": "value", "jsonb_array_elements_text": "value",
+	"pg_partition_ancestors": "relid",
 }
 
 func (a *analysis) rangeFunction(v *pg.RangeFunction, s *scope, left []*item) ([]*item, error) {
@@ -109,6 +120,12 @@ func (a *analysis) rangeFunction(v *pg.RangeFunction, s *scope, left []*item) ([
 		}
 		if entry[0].GetFuncCall() == nil && entry[0].GetSqlvalueFunction() == nil {
 			return nil, a.notUnderstood(entry[0], 0, "")
+		}
+		if f := entry[0].GetFuncCall(); f != nil {
+			a.inFrom[f] = true
+			if c := catalogFunctions[figureName(entry[0])]; c.replaced != nil {
+				return nil, a.notBuilt(f.Location, "Calls of "+quoted(figureName(entry[0]))+" as a table are")
+			}
 		}
 		if f := entry[0].GetFuncCall(); f != nil && figureName(entry[0]) == "unnest" && len(f.Args) > 1 {
 			f.Funcname = f.Funcname[1:] // several arrays are syntax, which has no schema
@@ -246,7 +263,7 @@ func (a *analysis) tableSample(n *pg.Node, v *pg.RangeTableSample, s *scope, lef
 	if err != nil {
 		return nil, err
 	}
-	if items[0].relation == nil {
+	if items[0].relation == nil || items[0].virtual {
 		return nil, a.notUnderstood(nil, v.Location, "Only tables can be sampled.")
 	}
 	if items[0].masked {

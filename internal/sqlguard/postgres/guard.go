@@ -64,7 +64,8 @@ func (g *Guard) Analyze(env Environment, text string) (*Plan, error) {
 	if deeper(tree.ProtoReflect(), 6*maxNesting) {
 		return nil, refused(NotUnderstood, "54001", 0, "The statement is nested too deeply.", "Send a simpler statement.")
 	}
-	a := &analysis{env: env, version: tree.Version, state: env.State, base: env.Catalog, text: text, plan: &Plan{Guarded: map[uint32][]int16{}}, seen: map[string]bool{}, walked: map[proto.Message]bool{}, own: map[*pg.Node]bool{}, wide: map[*Relation]bool{}}
+	a := &analysis{env: env, version: tree.Version, state: env.State, base: env.Catalog, text: text, plan: &Plan{Guarded: map[uint32][]int16{}}, seen: map[string]bool{}, walked: map[proto.Message]bool{}, own: map[*pg.Node]bool{}, wide: map[*Relation]bool{},
+		prints: map[*pg.Node]bool{}, inFrom: map[*pg.FuncCall]bool{}, outer: map[*pg.Node]bool{}}
 	for _, raw := range tree.Stmts {
 		a.statement = Statement{}
 		a.path()
@@ -88,6 +89,9 @@ func (a *analysis) finish(tree *pg.ParseResult) (*Plan, error) {
 		a.touch("connect", a.env.Catalog.Connection)
 	}
 	if err := a.unwalked(tree.ProtoReflect()); err != nil {
+		return nil, err
+	}
+	if err := a.rewriteAll(); err != nil {
 		return nil, err
 	}
 	if err := a.fillScans(); err != nil {
@@ -180,6 +184,13 @@ type analysis struct {
 	walked    map[proto.Message]bool // nodes that were understood
 	own       map[*pg.Node]bool      // nodes that this package wrote
 	wide      map[*Relation]bool     // relations whose columns are taken together
+	written   int                    // bytes that were written in the place of catalogs and calls
+	sees      *Seen                  // what the principal sees; nil until it is asked for
+	rules     map[Name]string        // of the system catalogs that are named
+	rewrites  []func() error         // what is done when the whole text is understood
+	prints    map[*pg.Node]bool      // casts that show an object's name
+	inFrom    map[*pg.FuncCall]bool  // calls that are tables of their own
+	outer     map[*pg.Node]bool      // output columns of a statement, which the client gets
 	named     []*Relation            // every relation that was scanned, in order, with repetitions
 	spent     budget
 }
@@ -224,7 +235,9 @@ func (a *analysis) top(n *pg.Node) error {
 		if is, err := a.setConfig(v.SelectStmt); is {
 			return err
 		}
+		a.restricting(v.SelectStmt)
 		a.statement.Verb = Select
+		a.noteOutputs(v.SelectStmt)
 		_, err := a.selectStmt(v.SelectStmt, nil, nil)
 		return err
 	case *pg.Node_InsertStmt:
@@ -245,6 +258,8 @@ func (a *analysis) top(n *pg.Node) error {
 		return a.set(v.VariableSetStmt)
 	case *pg.Node_VariableShowStmt:
 		return a.show(n, v.VariableShowStmt)
+	case *pg.Node_LockStmt:
+		return a.lock(v.LockStmt)
 	case *pg.Node_DiscardStmt:
 		return a.discard(v.DiscardStmt)
 	case *pg.Node_CreateStmt:

@@ -10,6 +10,8 @@ import (
 type Sight interface {
 	// Read says how a column (or a table, asked for as a whole) is shown.
 	Read(policy.Resource) policy.Exposure
+	// Permits says whether a touch is permitted, with an approval or without.
+	Permits(policy.Touch) bool
 }
 
 // Environment is everything besides the text that decides what a statement means.
@@ -20,6 +22,8 @@ type Environment struct {
 	State *State
 	// Behind are the names that the protocol gave; nil: none.
 	Behind Behind
+	// Seen gives what NewSeen says of the two, where that is kept; nil: it is found out when needed.
+	Seen func() *Seen
 }
 
 // Verb is the kind of a statement. The zero value is nothing that may be sent.

@@ -61,6 +61,11 @@ func (a *analysis) scan(n *pg.Node, v *pg.RangeVar, s *scope) (*item, error) {
 			return it, a.alias(it, v.Alias, v.Location)
 		}
 	}
+	if r, err := a.system(v); err != nil {
+		return nil, err
+	} else if r != nil {
+		return a.scanSystem(n, v, r)
+	}
 	r, err := a.lookup(v)
 	if err != nil {
 		return nil, err
@@ -111,6 +116,7 @@ type pendingScan struct {
 	seen     []policy.Exposure
 	children bool // its inheritance children too
 	sample   *pg.RangeTableSample
+	catalog  *Catalog // of a system catalog: what the names that it shows are printed for
 }
 
 // fillScans writes the sub-selects. One exposes what is seen and used; under an alias with column names,
@@ -121,7 +127,7 @@ func (a *analysis) fillScans() error {
 		if p.item.all || len(p.node.Alias.Colnames) > 0 {
 			used = func(*Column) bool { return true }
 		}
-		for i := range p.item.relation.Columns {
+		for i := range p.seen {
 			if used(&p.item.relation.Columns[i]) && p.seen[i].Mask != policy.MaskNone {
 				a.plan.Masked = true
 			}
@@ -130,7 +136,17 @@ func (a *analysis) fillScans() error {
 			return a.notBuilt(0, "System columns beside a star, a whole row or column names of a join, over a table with masked columns, are")
 		}
 		var err error
-		if p.node.Subquery, err = parseSelect(scanText(p.item.relation, p.seen, used, p.item.system, p.children)); err != nil {
+		text := ""
+		if p.item.virtual {
+			a.env.Catalog = p.catalog
+			text = a.systemText(p.item, used)
+			if err := a.write(text); err != nil {
+				return err
+			}
+		} else {
+			text = scanText(p.item.relation, p.seen, used, p.item.system, p.children)
+		}
+		if p.node.Subquery, err = parseSelect(text); err != nil {
 			return a.unprintable()
 		}
 		if p.sample != nil {

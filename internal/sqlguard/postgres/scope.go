@@ -18,6 +18,8 @@ type column struct {
 	extension bool
 	// typ is the type's OID where it is known, so that parts of the value can be taken; else 0.
 	typ uint32
+	// oid is set for a computed one whose values are numbers of objects.
+	oid bool
 	// home is the item that its full name belongs to, where it is offered by a join; nil for a merged one.
 	home *item
 }
@@ -37,6 +39,8 @@ type item struct {
 	raw bool
 	// masked is set where the scan became a sub-select.
 	masked bool
+	// virtual is set for a system catalog: what is seen of it was decided when it was named.
+	virtual bool
 	// joined is set for what a join without an alias offers by bare names.
 	joined bool
 	// qualified and bare say whether its columns can be named with and without the alias.
@@ -98,6 +102,10 @@ func (a *analysis) use(it *item, c *column, location int32, direct bool) error {
 
 func (a *analysis) useSource(src source, location int32) error {
 	r := src.item.relation
+	if src.item.virtual {
+		src.item.used = append(src.item.used, src.column)
+		return nil
+	}
 	resource := a.env.Catalog.ColumnResource(r, src.column)
 	e := a.read(r, src.column)
 	switch {
@@ -218,7 +226,7 @@ func (a *analysis) itemColumn(it *item, name string, location int32, direct bool
 		return *found, a.use(it, found, location, direct)
 	}
 	if it.relation != nil {
-		if c := it.relation.Column(name); c != nil { // hidden
+		if c := it.relation.Column(name); c != nil && !it.virtual { // hidden
 			return column{}, a.useSource(source{it, c}, location)
 		}
 		if systemColumns[name] {
@@ -228,7 +236,9 @@ func (a *analysis) itemColumn(it *item, name string, location int32, direct bool
 			if it.masked && !slices.Contains(it.system, name) {
 				it.system = append(it.system, name)
 			}
-			a.touch("read", a.env.Catalog.TableResource(it.relation.Name))
+			if !it.virtual {
+				a.touch("read", a.env.Catalog.TableResource(it.relation.Name))
+			}
 			return column{name: name}, nil
 		}
 	}

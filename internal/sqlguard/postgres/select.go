@@ -144,7 +144,7 @@ func (a *analysis) targets(list []*pg.Node, s *scope) ([]column, error) {
 				return nil, err
 			}
 			// What an output reads was touched here; a level outside reads a computed column.
-			out = append(out, column{name: outputName(t), extension: col.extension, typ: col.typ})
+			out = append(out, column{name: outputName(t), extension: col.extension, typ: col.typ, oid: a.isOID(t.Val, s)})
 			continue
 		}
 		cols, star, err := a.rowStar(t.Val, s)
@@ -155,10 +155,17 @@ func (a *analysis) targets(list []*pg.Node, s *scope) ([]column, error) {
 			out = append(out, cols...)
 			continue
 		}
+		before := len(a.rewrites)
 		if err := a.exprs(s, t.Val); err != nil {
 			return nil, err
 		}
-		out = append(out, column{name: outputName(t), typ: a.valueType(t.Val, s)})
+		if a.outer[n] {
+			a.printed(t.Val)
+		}
+		if len(a.rewrites) > before { // what is written in its place has another name
+			t.Name = outputName(t)
+		}
+		out = append(out, column{name: outputName(t), typ: a.valueType(t.Val, s), oid: a.isOID(t.Val, s)})
 	}
 	return out, nil
 }
@@ -317,7 +324,7 @@ func (a *analysis) locks(list []*pg.Node, s *scope, before int) error {
 			return err
 		}
 		for _, r := range locked {
-			if r.Kind != Table && r.Kind != PartitionedTable {
+			if r.Kind != Table && r.Kind != PartitionedTable || isSystemSchema(r.Name.Schema) {
 				return a.notBuilt(0, "Row locks on views and foreign tables are")
 			}
 			a.touch("update", a.env.Catalog.TableResource(r.Name))

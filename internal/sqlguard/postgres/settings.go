@@ -13,7 +13,7 @@ var settings = listed(`application_name statement_timeout lock_timeout idle_in_t
 	idle_session_timeout transaction_timeout timezone datestyle intervalstyle extra_float_digits
 	default_transaction_isolation default_transaction_read_only default_transaction_deferrable
 	transaction_isolation transaction_read_only transaction_deferrable
-	work_mem jit geqo plan_cache_mode from_collapse_limit join_collapse_limit constraint_exclusion
+	synchronize_seqscans work_mem jit geqo plan_cache_mode from_collapse_limit join_collapse_limit constraint_exclusion
 	cursor_tuple_fraction random_page_cost seq_page_cost cpu_tuple_cost cpu_index_tuple_cost cpu_operator_cost
 	effective_cache_size max_parallel_workers_per_gather parallel_setup_cost parallel_tuple_cost
 	enable_seqscan enable_indexscan enable_indexonlyscan enable_bitmapscan enable_tidscan enable_sort
@@ -238,7 +238,7 @@ func (a *analysis) show(n *pg.Node, v *pg.VariableShowStmt) error {
 		a.statement.Answers = Select
 		return nil
 	}
-	if shown[name] {
+	if shown[name] || harmlessSettings[name] {
 		return nil
 	}
 	if err := a.maySet(name); err != nil {
@@ -279,7 +279,7 @@ func (a *analysis) settingFunction(n *pg.Node, v *pg.FuncCall, s *scope) (bool, 
 	if last == "set_config" && name == "work_mem" {
 		return true, a.notBuilt(v.Location, "Calls of set_config for work_mem are")
 	}
-	if !(last == "current_setting" && shown[name]) {
+	if last != "current_setting" || !shown[name] && !harmlessSettings[name] {
 		if err := a.maySet(name); err != nil {
 			return true, err
 		}
