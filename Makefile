@@ -5,6 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Flags that vet and staticcheck share with build, so that PostgreSQL's parser is compiled for them once.
 FLAGS    := -trimpath
 FUZZTIME ?= 60s
+STATEMENTS ?= 1000000
 ARGS     ?=
 
 # PostgreSQL's parser is C.
@@ -44,8 +45,9 @@ lint: deps ## gofmt, go vet, staticcheck
 bench: deps build ## measure what the gateway costs
 	go run ./test/bench $(ARGS)
 
-fuzz: deps ## each fuzz target for FUZZTIME (60s)
+fuzz: deps ## each fuzz target for FUZZTIME (60s), then STATEMENTS (a million) generated statements
 	scripts/fuzz $(FUZZTIME)
+	go test -v -timeout 72h ./test/canary -args -statements $(STATEMENTS)
 
 clean: ## remove what was built
 	rm -rf bin

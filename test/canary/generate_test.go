@@ -455,7 +455,7 @@ func (g *generator) text(s scope) string {
 		},
 		func() string {
 			for _, src := range s { // what says where a row is, and which table it is of
-				if src.table != nil && src.table.system {
+				if src.table != nil && src.table.system && src.alias != "1" {
 					return one(g, src.alias+".ctid::text", "("+src.alias+".tableoid = 0::oid)::text")
 				}
 			}

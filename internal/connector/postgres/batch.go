@@ -261,6 +261,23 @@ func (s *session) draft(batch []message) *draft {
 	return d
 }
 
+// full says whether a session holds as many as it may, with what a batch adds to and takes away (nil) from them.
+func full[T any](have, change map[string]*T) bool {
+	if len(have)+len(change) < maxStatements {
+		return false
+	}
+	n := len(have)
+	for name, one := range change {
+		if _, before := have[name]; before != (one != nil) {
+			n++
+			if one == nil {
+				n -= 2
+			}
+		}
+	}
+	return n >= maxStatements
+}
+
 func (d *draft) prepare(m *message, st *step) {
 	p := m.parse
 	if guard.Reserved(p.name) {
@@ -271,7 +288,7 @@ func (d *draft) prepare(m *message, st *step) {
 		d.err = nameError("42P05", fmt.Sprintf("prepared statement %q already exists", shorten(p.name)), "Close it first, or use another name.")
 		return
 	}
-	if len(d.session.statements)+len(d.statements) > maxStatements {
+	if full(d.session.statements, d.statements) {
 		d.err = &gate.Refusal{Code: gate.LimitExceeded, Reason: fmt.Sprintf("A session may hold %d prepared statements.", maxStatements), Remedy: "Close some first."}
 		return
 	}
@@ -307,7 +324,7 @@ func (d *draft) bind(m *message, st *step) {
 		d.err = nameError("26000", fmt.Sprintf("prepared statement %q does not exist", shorten(m.bind.statement)), "Prepare it again.")
 		return
 	}
-	if len(d.session.portals)+len(d.portals) > maxStatements {
+	if full(d.session.portals, d.portals) {
 		d.err = &gate.Refusal{Code: gate.LimitExceeded, Reason: fmt.Sprintf("A session may hold %d portals.", maxStatements), Remedy: "Close some first."}
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/internal/gate"
+	guard "gatehouse/internal/sqlguard/postgres"
 )
 
 // The messages of the extended protocol that a client sends, decoded. Source: PostgreSQL documentation,
@@ -35,12 +36,17 @@ type executeMessage struct {
 
 const (
 	maxParameters = 65535
+	maxValues     = 48 << 20 // bytes of all parameters of a statement: they are recorded in one entry, as text
 	maxName       = 1 << 10
 )
 
+// keptText is how much of a statement's text is kept: one that is longer is refused for its length, and neither
+// copied nor recorded whole.
+const keptText = guard.MaxText + 1
+
 func decodeQuery(body []byte) (string, error) {
 	f := fields{b: body}
-	text := f.string()
+	text := f.text(keptText)
 	if err := f.end("Query"); err != nil {
 		if !f.bad {
 			return "", &errMessage{"22021", "The statement has a NUL byte in it."}
@@ -51,7 +57,7 @@ func decodeQuery(body []byte) (string, error) {
 }
 
 func validText(text string) error {
-	if !utf8.ValidString(text) {
+	if len(text) < keptText && !utf8.ValidString(text) {
 		return &errMessage{"22021", "The statement is not valid UTF-8."}
 	}
 	return nil
@@ -66,7 +72,7 @@ func validName(name string) error {
 
 func decodeParse(body []byte) (parseMessage, error) {
 	f := fields{b: body}
-	m := parseMessage{name: f.string(), text: f.string()}
+	m := parseMessage{name: f.string(), text: f.text(keptText)}
 	n := f.int16()
 	if !f.bad && len(f.b) == 4*n {
 		m.types = make([]uint32, n)
@@ -86,6 +92,9 @@ func decodeParse(body []byte) (parseMessage, error) {
 }
 
 func decodeBind(body []byte) (bindMessage, error) {
+	if len(body) > maxValues {
+		return bindMessage{}, &errMessage{"54000", fmt.Sprintf("The parameters of the statement have %d bytes; the limit is %d.", len(body), maxValues)}
+	}
 	f := fields{b: body}
 	m := bindMessage{portal: f.string(), statement: f.string(), body: body}
 	m.formats = f.formats()

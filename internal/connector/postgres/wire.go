@@ -2,10 +2,12 @@ package postgres
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 )
 
 // Sizes of what a peer may send, checked before anything is allocated.
@@ -160,18 +162,19 @@ func (f *fields) int32() int32 {
 
 // string reads up to a NUL, which must be there.
 func (f *fields) string() string {
-	if f.bad {
+	return f.text(math.MaxInt)
+}
+
+// text is a string of which at most so many bytes are kept.
+func (f *fields) text(most int) string {
+	i := bytes.IndexByte(f.b, 0)
+	if f.bad || i < 0 {
+		f.bad = true
 		return ""
 	}
-	for i, c := range f.b {
-		if c == 0 {
-			s := string(f.b[:i])
-			f.b = f.b[i+1:]
-			return s
-		}
-	}
-	f.bad = true
-	return ""
+	s := string(f.b[:min(i, most)])
+	f.b = f.b[i+1:]
+	return s
 }
 
 // end is the error of the whole body: a part that was missing, or bytes left over.

@@ -16,8 +16,8 @@ import (
 
 // Bounds of a text; beyond them it is refused before it is parsed.
 const (
-	maxText       = 4 << 20
-	maxNesting    = 400 // levels of sub-selects and expressions
+	MaxText       = 4 << 20 // bytes
+	maxNesting    = 400     // levels of sub-selects and expressions
 	maxStatements = 1000
 )
 
@@ -41,8 +41,8 @@ func (g *Guard) Analyze(env Environment, text string) (*Plan, error) {
 	if env.Catalog == nil || env.Sight == nil {
 		return nil, refused(NotUnderstood, "0A000", 0, "There is no catalog to understand the statement with.", "Tell the operator of this gateway.")
 	}
-	if len(text) > maxText {
-		return nil, refused(NotUnderstood, "54000", 0, fmt.Sprintf("The text is longer than %d MiB.", maxText>>20), "Send the values as parameters, or in several statements.")
+	if len(text) > MaxText {
+		return nil, refused(NotUnderstood, "54000", 0, fmt.Sprintf("The text is longer than %d MiB.", MaxText>>20), "Send the values as parameters, or in several statements.")
 	}
 	if strings.ContainsRune(text, 0) || !utf8.ValidString(text) {
 		return nil, refused(NotUnderstood, "22021", 0, "The text is not valid UTF-8, or holds a NUL byte.", "Send it as UTF-8 without NUL bytes.")

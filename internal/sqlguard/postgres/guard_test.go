@@ -226,7 +226,7 @@ func TestBounds(t *testing.T) {
 	for name, text := range map[string]string{
 		"nul":     "SELECT '\x00'",
 		"utf8":    "SELECT '\xff'",
-		"long":    "SELECT '" + strings.Repeat("x", maxText) + "'",
+		"long":    "SELECT '" + strings.Repeat("x", MaxText) + "'",
 		"nested":  "SELECT " + strings.Repeat("(SELECT ", 1000) + "1" + strings.Repeat(")", 1000),
 		"many":    strings.Repeat("SELECT 1;", maxStatements+1),
 		"deep or": "SELECT " + strings.Repeat("NOT ", 5000) + "true",

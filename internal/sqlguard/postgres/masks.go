@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"slices"
 
 	"gatehouse/internal/policy"
 )
@@ -43,6 +44,9 @@ func fitting(c *Column, e policy.Exposure) policy.Mask {
 		all = []policy.Mask{e.Mask}
 	}
 	least := policy.MaskNone
+	if slices.Contains(all, policy.MaskEmail) && slices.Contains(all, policy.MaskPartial) {
+		least = policy.MaskRedact // they show different parts of a value
+	}
 	for _, m := range all {
 		least = min(least, fit(c, m, e.Width))
 	}
