@@ -14,7 +14,7 @@ import (
 	"hash/crc32"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 
 	"gatehouse/internal/gate"
 )
@@ -25,7 +25,7 @@ import (
 //	frames: length of the entry u32, CRC-32C of the entry u32, entry
 //	entry:  flags u8, session id (u8 length, bytes), number u64, time i64 (microseconds since 1970, UTC),
 //	        previous hash [32]byte, with flag 2 the node head [32]byte, body, hash [32]byte
-//	body:   with flag 1 zstd-compressed: events, each kind (u8 length, bytes), request uvarint,
+//	body:   with flag 1 S2-compressed: events, each kind (u8 length, bytes), request uvarint,
 //	        JSON (uvarint length, bytes), data (uvarint length, bytes)
 //
 // Integers are big-endian. An entry's hash is SHA-256 over everything of the entry before it, so also over
@@ -36,7 +36,7 @@ const (
 	headerSize = len(magic) + 8 + sha256.Size
 	frameSize  = 8
 
-	flagZstd = 1
+	flagS2   = 1
 	flagNode = 2
 
 	// maxEntry bounds an entry, in bytes; what is longer is refused before anything is written, and not
@@ -76,13 +76,20 @@ func advance(head, entry hash) hash {
 	return sha256.Sum256(append(append(make([]byte, 0, 2*sha256.Size), head[:]...), entry[:]...))
 }
 
-// encoder compresses; it is safe for concurrent use with EncodeAll.
-func newEncoder() (*zstd.Encoder, error) {
-	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+// compress gives a body compressed into dst, or nil where that does not pay.
+func compress(dst, body []byte) []byte {
+	if small := s2.Encode(dst[:cap(dst)], body); len(small) < len(body)*9/10 {
+		return small
+	}
+	return nil
 }
 
-func newDecoder() (*zstd.Decoder, error) {
-	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxEntry))
+// decompress bounds what a body may become before it allocates.
+func decompress(b []byte) ([]byte, error) {
+	if n, err := s2.DecodedLen(b); err != nil || n > maxEntry {
+		return nil, errors.Join(err, fmt.Errorf("it says that it has %d bytes", n))
+	}
+	return s2.Decode(nil, b)
 }
 
 // encodeEvents is the body of an entry.
@@ -117,7 +124,7 @@ func encodeEvents(b []byte, events []gate.Event) ([]byte, error) {
 var errFormat = errors.New("not a well-formed entry")
 
 // decodeEntry reads an entry; the caller has checked the CRC. It keeps nothing of b.
-func decodeEntry(b []byte, d *zstd.Decoder) (Entry, error) {
+func decodeEntry(b []byte) (Entry, error) {
 	var e Entry
 	if len(b) < minEntry || len(b) > maxEntry {
 		return e, errFormat
@@ -130,7 +137,7 @@ func decodeEntry(b []byte, d *zstd.Decoder) (Entry, error) {
 	rest := b[:len(b)-sha256.Size]
 	e.flags, rest = rest[0], rest[1:]
 	n := int(rest[0])
-	if e.flags&^(flagZstd|flagNode) != 0 || n == 0 || len(rest) < 1+n+16+sha256.Size {
+	if e.flags&^(flagS2|flagNode) != 0 || n == 0 || len(rest) < 1+n+16+sha256.Size {
 		return e, errFormat
 	}
 	e.Session, rest = string(rest[1:1+n]), rest[1+n:]
@@ -143,9 +150,9 @@ func decodeEntry(b []byte, d *zstd.Decoder) (Entry, error) {
 		}
 		rest = rest[copy(e.node[:], rest):]
 	}
-	if e.flags&flagZstd != 0 {
+	if e.flags&flagS2 != 0 {
 		var err error
-		if rest, err = d.DecodeAll(rest, nil); err != nil {
+		if rest, err = decompress(rest); err != nil {
 			return e, fmt.Errorf("its body cannot be decompressed: %w", err)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 
 	"gatehouse/internal/gate"
 	"gatehouse/internal/record/faultfs"
@@ -36,7 +36,6 @@ type Options struct {
 type Journal struct {
 	o       Options
 	lock    *os.File
-	encoder *zstd.Encoder
 	buffers sync.Pool
 
 	mu      sync.Mutex // guards the file's end, and with it the chains
@@ -90,10 +89,6 @@ func Open(o Options) (*Journal, error) {
 	}
 	j := &Journal{o: o, lock: lock, dirty: make(chan struct{}, 1), closing: make(chan struct{}), done: make(chan struct{})}
 	j.buffers.New = func() any { b := make([]byte, 0, 8<<10); return &b }
-	if j.encoder, err = newEncoder(); err != nil {
-		lock.Close()
-		return nil, err
-	}
 	if err := j.recover(); err != nil {
 		lock.Close()
 		return fail(err)
@@ -176,8 +171,13 @@ func (j *Journal) append(c *chain, durable, node, last bool, events []gate.Event
 	*buffer = body[:0]
 	var flags byte
 	if len(body) >= compressFrom {
-		if small := j.encoder.EncodeAll(body, nil); len(small) < len(body)*9/10 {
-			body, flags = small, flags|flagZstd
+		dst := j.buffers.Get().(*[]byte)
+		defer j.buffers.Put(dst)
+		if n := s2.MaxEncodedLen(len(body)); n > cap(*dst) {
+			*dst = make([]byte, 0, n)
+		}
+		if small := compress(*dst, body); small != nil {
+			body, flags = small, flags|flagS2
 		}
 	}
 	if node {

@@ -17,8 +17,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
-
 	"gatehouse/internal/gate"
 	"gatehouse/internal/policy"
 )
@@ -82,13 +80,7 @@ func (s *segment) scan(ctx context.Context) iter.Seq2[place, entryOrError] {
 			return
 		}
 		defer f.Close()
-		d, err := newDecoder()
-		if err != nil {
-			yield(place{s, 0}, entryOrError{err: err})
-			return
-		}
-		defer d.Close()
-		s.frames(ctx, f, d, yield)
+		s.frames(ctx, f, yield)
 	}
 }
 
@@ -98,7 +90,7 @@ type entryOrError struct {
 }
 
 // frames reads the header and the frames of a segment.
-func (s *segment) frames(ctx context.Context, f io.Reader, d *zstd.Decoder, yield func(place, entryOrError) bool) {
+func (s *segment) frames(ctx context.Context, f io.Reader, yield func(place, entryOrError) bool) {
 	r := bufio.NewReaderSize(f, 256<<10)
 	at := place{s, 0}
 	fail := func(err error) { yield(at, entryOrError{err: err}) }
@@ -149,7 +141,7 @@ func (s *segment) frames(ctx context.Context, f io.Reader, d *zstd.Decoder, yiel
 			broken("the entry's checksum does not fit")
 			return
 		}
-		e, err := decodeEntry(whole, d)
+		e, err := decodeEntry(whole)
 		if err != nil {
 			fail(&damage{at, err.Error()})
 			return
