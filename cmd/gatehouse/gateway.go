@@ -155,7 +155,7 @@ func compilePolicies(c *config.Config) (*policy.Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := policy.Input{Schemas: schemas(), Groups: func(g string) bool {
+	in := policy.Input{Schemas: schemas(), Rows: checkRows, Groups: func(g string) bool {
 		return slices.ContainsFunc(c.Issuers, func(is identity.Issuer) bool { return is.Gives(g) })
 	}}
 	for _, f := range files {
@@ -173,6 +173,19 @@ func compilePolicies(c *config.Config) (*policy.Set, error) {
 		return nil, fmt.Errorf("the policies are not valid:\n%w", err)
 	}
 	return set, nil
+}
+
+// checkRows says what is wrong with the text of a row filter; one connector that understands it is enough.
+func checkRows(text string) error {
+	err := errors.New("no connector of this gateway can filter rows: leave it out")
+	for _, c := range connectors() {
+		if f, ok := c.(gate.RowFilterer); ok {
+			if err = f.CheckRows(text); err == nil {
+				return nil
+			}
+		}
+	}
+	return err
 }
 
 func schemas() []policy.Source {

@@ -23,7 +23,7 @@ Examples:
 }
 
 func (c checkCommand) Run(s streams) error {
-	in := policy.Input{Schemas: schemas()}
+	in := policy.Input{Schemas: schemas(), Rows: checkRows}
 	for _, f := range c.Files {
 		text, err := os.ReadFile(f)
 		if err != nil {

@@ -30,6 +30,12 @@ type Connector interface {
 	Decoder() ResultDecoder
 }
 
+// RowFilterer is a connector that can filter rows.
+type RowFilterer interface {
+	// CheckRows says what is wrong with the text of a row filter (@rows).
+	CheckRows(text string) error
+}
+
 // Server answers clients of one protocol.
 type Server interface {
 	// Serve accepts until ctx ends, then closes the listener, ends the sessions and returns.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+
+	"gatehouse/internal/policy"
 )
 
 // Entry is the key to the upstream writer for one admitted request. The zero value refuses everything.
@@ -13,6 +15,7 @@ type Entry struct {
 	number  uint64
 	id      string
 	held    *held
+	limit   policy.Limit
 	// concludes is set where the whole batch does nothing but end a transaction.
 	concludes bool
 	closed    atomic.Bool
@@ -32,7 +35,7 @@ var errNoEntry = errors.New("gate: no entry: the request was not admitted, or is
 func (s *Session) entries(batch []judged, h *held, concludes bool) []*Entry {
 	out := make([]*Entry, len(batch))
 	for i := range batch {
-		out[i] = &Entry{session: s, number: batch[i].number, id: batch[i].id, held: h, concludes: concludes}
+		out[i] = &Entry{session: s, number: batch[i].number, id: batch[i].id, held: h, concludes: concludes, limit: batch[i].decision.Limit}
 	}
 	if h != nil {
 		h.open = len(out)
@@ -46,6 +49,14 @@ func (e *Entry) ID() string {
 		return ""
 	}
 	return e.id
+}
+
+// Limit bounds what the request may give back and how long it may run. The connector sees to it.
+func (e *Entry) Limit() policy.Limit {
+	if e == nil {
+		return policy.Limit{}
+	}
+	return e.limit
 }
 
 // Ready says whether bytes of this request may go upstream now: it was admitted, is not closed, and its

@@ -251,9 +251,6 @@ func (c *compiler) annotation(r *rule, name, value string) error {
 			return errors.New("@limit is misplaced: name the actions whose results it bounds, such as read")
 		}
 		r.limit = l
-		if c.rows == nil {
-			return errors.New("@limit is not built yet: leave it out")
-		}
 	case "approval":
 		group, quorum, found := strings.Cut(value, ",")
 		a := Approval{Group: strings.TrimSpace(group), Quorum: 1, Policy: r.id}

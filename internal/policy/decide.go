@@ -60,7 +60,7 @@ func (s *Set) decide(p party, t *Touch) *verdict {
 			v.shown = v.shown.and(r.mask)
 		}
 		if r.rows != "" {
-			v.rows = v.rows.and(Rows{{p.row(r)}})
+			v.rows = v.rows.And(Rows{{p.row(r)}})
 		}
 	}
 	if len(v.approvals) > 0 {

@@ -265,7 +265,7 @@ func (s *Slice) think(t *Touch) *verdict {
 		v := s.set.decide(p, t)
 		out.effect = min(out.effect, v.effect)
 		out.shown = out.shown.and(v.shown)
-		out.rows = out.rows.and(v.rows)
+		out.rows = out.rows.And(v.rows)
 		out.limit = out.limit.And(v.limit)
 		out.own = out.own && v.own
 		out.policies = union(out.policies, v.policies)

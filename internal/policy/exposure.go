@@ -6,5 +6,5 @@ func (e Exposure) And(x Exposure) Exposure {
 		return Exposure{}
 	}
 	s := shown{e.Mask, e.All, e.Width}.and(shown{x.Mask, x.All, x.Width})
-	return Exposure{Visible: true, Mask: s.mask, All: s.all, Width: s.width, Rows: e.Rows.and(x.Rows), Own: e.Own}
+	return Exposure{Visible: true, Mask: s.mask, All: s.all, Width: s.width, Rows: e.Rows.And(x.Rows), Own: e.Own && x.Own}
 }

@@ -23,8 +23,8 @@ type Row struct {
 // where one of its filters does. No clause is no filter; a clause without filters lets nothing through.
 type Rows [][]Row
 
-// and adds the clauses that are not there yet.
-func (r Rows) and(more Rows) Rows {
+// And adds the clauses that are not there yet.
+func (r Rows) And(more Rows) Rows {
 	for _, clause := range more {
 		if !r.has(clause) {
 			r = append(slices.Clip(r), clause)

@@ -53,6 +53,8 @@ type answering struct {
 	inTransaction atomic.Bool
 	pending       atomic.Int64 // batches that have not been answered
 	redacting     atomic.Bool  // the session is, or was, under a mask
+	deadline      *deadline    // of the answers that are being given
+	muted         bool         // the client was told of an error that the database knows nothing of: until a ReadyForQuery
 	broken        error        // why it ended; read after dead is closed
 	inline        bool         // the judge answers: nobody reads the client meanwhile
 	unwatch       func()       // ends the watch over the client, where one was set up
@@ -82,6 +84,7 @@ func (s *session) answer() {
 // take gives the client answers that are due. It is called by the answering goroutine, or by the judge while
 // nothing is outstanding: then nobody else touches what is the answering goroutine's own.
 func (s *session) take(items []item) {
+	s.deadline = s.startDeadline(items)
 	for i := range items {
 		if s.broken == nil {
 			s.broken = s.answerItem(&items[i])
@@ -99,6 +102,7 @@ func (s *session) take(items []item) {
 	if s.broken != nil {
 		s.endBroken()
 	}
+	s.deadline.stop()
 	for i := range items {
 		switch items[i].kind { // the judge may look at everything here from now on
 		case answerBarrier:
@@ -123,9 +127,12 @@ func (s *session) failure() error {
 func (s *session) answerItem(it *item) error {
 	switch it.kind {
 	case answerLocal:
-		s.out = append(s.out, it.bytes...)
+		if !s.muted {
+			s.out = append(s.out, it.bytes...)
+		}
 		return nil
 	case answerReady:
+		s.muted = false
 		s.out = append(s.out, 'Z', 0, 0, 0, 5, s.status)
 		return nil
 	case answerBarrier:
@@ -232,7 +239,11 @@ func (s *session) parameter(body []byte) error {
 	return nil
 }
 
-func (s *session) forward(typ byte, body []byte) { s.out = appendMessage(s.out, typ, body) }
+func (s *session) forward(typ byte, body []byte) {
+	if !s.muted {
+		s.out = appendMessage(s.out, typ, body)
+	}
+}
 
 // expect reads the one message that an answer has, or an error. The body is nil after an error.
 func (s *session) expect(it *item, types ...byte) ([]byte, error) {
@@ -299,6 +310,9 @@ func (s *session) forwardError(body []byte) (string, error) {
 		delete(values, code)
 	}
 	clientNames(values)
+	if outsideFilter(values) {
+		return values['C'] + ": " + values['M'], s.tell(values)
+	}
 	if s.redacting.Load() {
 		values = guard.RedactError(values)
 	}
@@ -371,12 +385,19 @@ func (s *session) answerQuery(it *item) error {
 			if err := s.complete(body); err != nil {
 				return err
 			}
+			if !s.muted && s.limitError(r, true) != nil {
+				s.muted = true
+			}
 			s.forward(typ, body)
 		case 'I':
 			s.forward(typ, body)
 		case 'E':
 			it.copy.fail()
 			s.gatherRows()
+			r.late.stop()
+			if s.muted || s.limitError(r, false) != nil {
+				continue
+			}
 			text, err := s.forwardError(body)
 			if err != nil {
 				return err
@@ -405,6 +426,7 @@ func (s *session) answerExecute(it *item) error {
 		return err
 	}
 	r := s.begin(p.entry, p.plan)
+	r.before = p.given
 	if schema := p.schema(); schema != nil {
 		r.events = append(r.events, gate.Event{Kind: gate.ResultSchema, Data: schema})
 	}
@@ -431,11 +453,18 @@ func (s *session) answerExecute(it *item) error {
 			if err := s.complete(body); err != nil {
 				return err
 			}
+			if !s.muted && s.limitError(r, true) != nil {
+				s.muted = true
+			}
 			s.forward(typ, body)
 		case 'I':
 			s.forward(typ, body)
 		case 's':
+			p.given += r.outcome.Rows
 			s.gatherRows()
+			if !s.muted && s.limitError(r, true) != nil {
+				s.muted = true
+			}
 			s.forward(typ, body)
 			s.current = nil
 			return p.entry.Record(r.events...) // it can be executed again
@@ -443,11 +472,15 @@ func (s *session) answerExecute(it *item) error {
 			it.copy.fail()
 			s.gatherRows()
 			s.current = nil
+			r.late.stop()
+			s.skipping = true
+			if s.limitError(r, false) != nil {
+				return closeEntry(p.entry, r.outcome, r.events...)
+			}
 			text, err := s.forwardError(body)
 			if err != nil {
 				return err
 			}
-			s.skipping = true
 			r.outcome.Status, r.outcome.Error = "error", text
 			return closeEntry(p.entry, r.outcome, r.events...)
 		default:
@@ -524,7 +557,9 @@ func (s *session) readyForQuery(sequence uint64, body []byte) error {
 	if len(body) != 1 {
 		return s.breach("a malformed ReadyForQuery")
 	}
+	s.deadline.stop() // the next statement can be under way as soon as the client has this
 	s.setStatus(body[0])
+	s.muted = false
 	if body[0] == 'I' {
 		s.answered.Store(sequence)
 	}

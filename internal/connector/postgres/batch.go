@@ -93,6 +93,12 @@ func (s *session) judgeBatch(ctx context.Context, batch []message, end byte) err
 			}
 			return s.refuseEnded(r, end)
 		}
+		if r := unlimited(entriesOf(d.requests, entries), plansOf(d.requests)); r != nil {
+			if err := refuseAdmitted(entries, r); err != nil {
+				return err
+			}
+			return s.refuseEnded(r, end)
+		}
 	} else if err := s.connect(ctx); err != nil {
 		r, _ := refusalFrom(err)
 		return s.refuseEnded(r, end)
@@ -296,7 +302,7 @@ func (d *draft) prepare(m *message, st *step) {
 		d.err = &gate.Refusal{Code: gate.LimitExceeded, Reason: fmt.Sprintf("The prepared statements of a session may be %d MiB long together.", maxPrepared>>20), Remedy: "Close some first, or send the values as parameters."}
 		return
 	}
-	st.statement = &prepared{name: p.name, text: p.text, types: p.types}
+	st.statement = &prepared{name: p.name, text: p.text, types: p.types, declared: declareTypes(p.types)}
 	d.statements[p.name] = st.statement
 }
 

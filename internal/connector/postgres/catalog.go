@@ -30,13 +30,14 @@ type catalogs struct {
 	connection gate.Connection
 	log        *slog.Logger
 
-	mu      sync.Mutex // one reading at a time
-	conn    *pgx.Conn
-	checked bool                           // the role was inspected on conn
-	system  map[guard.Name]*guard.Relation // the system catalogs, as conn's server has them
-	epoch   uint64
-	sum     [32]byte
-	kept    *keptLabels
+	mu        sync.Mutex // one reading at a time
+	conn      *pgx.Conn
+	checked   bool                           // the role was inspected on conn
+	leakproof guard.Leakproof                // of the server that conn reaches
+	system    map[guard.Name]*guard.Relation // the system catalogs, as conn's server has them
+	epoch     uint64
+	sum       [32]byte
+	kept      *keptLabels
 
 	state   sync.RWMutex
 	now     *guard.Catalog
@@ -183,6 +184,12 @@ func (c *catalogs) load(ctx context.Context) (*guard.Catalog, *Facts, error) {
 	if c.watch != nil {
 		c.watch(r)
 	}
+	if !c.checked {
+		if err := r.readLeakproof(&c.leakproof); err != nil {
+			return nil, nil, fmt.Errorf("read the catalog: %w", err)
+		}
+	}
+	r.catalog.Leakproof = c.leakproof
 	if !c.checked {
 		if err := checkRole(ctx, tx, c.connection.Name, r.catalog, c.options.AllowPrivilegedRole); err != nil {
 			return nil, nil, err

@@ -121,6 +121,12 @@ func (s *session) query(ctx context.Context, text string) error {
 		}
 		return s.refuseSimple(r)
 	}
+	if r := unlimited(entries, []*guard.Plan{req.plan}); r != nil {
+		if err := refuseAdmitted(entries, r); err != nil {
+			return err
+		}
+		return s.refuseSimple(r)
+	}
 	s.sequence++
 	delete(s.portals, "") // a simple query drops what has no name
 	delete(s.statements, "")

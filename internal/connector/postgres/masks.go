@@ -38,9 +38,14 @@ func (s *session) noteMasks(ctx context.Context) error {
 
 func anythingMasked(c *guard.Catalog, slice *policy.Slice) bool {
 	for _, r := range c.Relations {
+		for _, action := range []string{"read", "insert", "update", "delete"} {
+			if len(c.Rows(slice, action, r)) > 0 {
+				return true
+			}
+		}
 		for i := range r.Columns {
 			e := c.Exposure(slice, r, &r.Columns[i])
-			if !e.Visible || e.Mask != policy.MaskNone {
+			if !e.Visible || e.Mask != policy.MaskNone || len(e.Rows) > 0 {
 				return true
 			}
 		}

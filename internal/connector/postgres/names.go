@@ -12,9 +12,12 @@ import (
 type moment struct {
 	state  *guard.State
 	behind guard.Behind
+	types  declaredTypes
 }
 
-func (r *request) moment() moment { return moment{r.state, protocolNames{r.session, r.draft}} }
+func (r *request) moment() moment {
+	return moment{r.state, protocolNames{r.session, r.draft}, r.declared()}
+}
 
 // protocolNames are the statements and portals of the protocol, as the guard asks for them.
 type protocolNames struct {

@@ -21,6 +21,7 @@ type planKey struct {
 	epoch uint64
 	slice string
 	path  string // the search path that the client chose, as it spelled it
+	types string // that parameters were declared to be of
 	shape bool   // text is a shape's key
 }
 

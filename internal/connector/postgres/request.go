@@ -64,6 +64,13 @@ func (r *request) Touches(ctx context.Context) ([]policy.Touch, error) {
 	return declared(catalog, r.statement.types, plan.Touches)
 }
 
+func (r *request) declared() declaredTypes {
+	if r.statement == nil {
+		return declaredTypes{}
+	}
+	return r.statement.declared
+}
+
 // declared adds what the declared types of parameters do.
 func declared(catalog *guard.Catalog, types []uint32, touches []policy.Touch) ([]policy.Touch, error) {
 	touches = slices.Clip(touches) // the plan's own are shared

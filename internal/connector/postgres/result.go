@@ -19,11 +19,13 @@ type result struct {
 	copying bool   // between CopyOutResponse and CopyDone
 	copied  uint64 // its CopyData messages
 	done    int    // statements of the plan that have ended
+	limiting
 }
 
 // begin starts the result of a request.
 func (s *session) begin(e *gate.Entry, plan *guard.Plan) *result {
 	s.current = &result{entry: e, plan: plan, start: -1, outcome: gate.Outcome{Status: "ok"}}
+	s.current.limit, s.current.late = e.Limit(), s.deadline
 	return s.current
 }
 
@@ -34,6 +36,9 @@ func (s *session) row(body []byte) {
 
 func (s *session) rowOf(typ byte, body []byte) {
 	r := s.current
+	if s.beyond(r) {
+		return
+	}
 	if r.start < 0 {
 		r.start = len(s.out)
 	}

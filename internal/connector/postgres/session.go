@@ -76,6 +76,7 @@ type killing struct {
 type prepared struct {
 	name, text string
 	types      []uint32
+	declared   declaredTypes // types, with their key
 	plan       *guard.Plan
 	failed     atomic.Bool
 	described  atomic.Pointer[[]byte] // the body of its RowDescription
@@ -90,6 +91,7 @@ type portal struct {
 	sequence  uint64
 	server    string   // its name at the database, for a cursor that was declared in SQL
 	asked     *request // of the batch that binds it
+	given     uint64   // answering goroutine: rows that it gave so far
 	described []byte   // answering goroutine: the body of its RowDescription
 }
 

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -76,8 +77,23 @@ func (t *target) understand(ctx context.Context, slice *policy.Slice, text strin
 	return plan, catalog, nil
 }
 
+// declaredTypes are the types of parameters that a client declares, and what they are remembered by.
+type declaredTypes struct {
+	list []uint32
+	key  string
+}
+
+// declareTypes makes the key once, when a statement is prepared.
+func declareTypes(list []uint32) declaredTypes {
+	var key []byte
+	for _, t := range list {
+		key = binary.BigEndian.AppendUint32(key, t)
+	}
+	return declaredTypes{list, string(key)}
+}
+
 func (t *target) plan(ctx context.Context, catalog *guard.Catalog, slice *policy.Slice, text string, at moment) (*guard.Plan, error) {
-	key := planKey{text: text, epoch: catalog.Epoch, slice: slice.Key()}
+	key := planKey{text: text, epoch: catalog.Epoch, slice: slice.Key(), types: at.types.key}
 	if p := at.state.Path(); p != nil {
 		key.path = p.Spelled
 	}
@@ -104,7 +120,7 @@ func (t *target) plan(ctx context.Context, catalog *guard.Catalog, slice *policy
 		}
 	}
 	env := guard.Environment{
-		Catalog: catalog, Sight: slice, State: at.state, Behind: at.behind, Seen: func() *guard.Seen { return t.seen.of(catalog, slice) },
+		Catalog: catalog, Sight: slice, State: at.state, Behind: at.behind, Declared: at.types.list, Seen: func() *guard.Seen { return t.seen.of(catalog, slice) },
 	}
 	p, err := t.guard.Analyze(env, text)
 	if err != nil || p.Stateful {

@@ -63,6 +63,8 @@ type Catalog struct {
 	Routines []Function
 	// System are the relations of pg_catalog and information_schema, as far as the server has them.
 	System map[Name]*Relation
+	// Leakproof is what may be evaluated before a row filter.
+	Leakproof Leakproof
 }
 
 // RelationKind is pg_class.relkind.

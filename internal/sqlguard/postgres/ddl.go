@@ -119,6 +119,9 @@ func (a *analysis) constraint(c *pg.Constraint, s *scope) error {
 		if err != nil {
 			return err
 		}
+		if err := a.whole(r, c.Location, "A foreign key to it"); err != nil {
+			return err
+		}
 		// The new table's rows will tell about the other's keys.
 		for _, m := range a.maskedColumns(r) {
 			return a.denied(c.Location, "A foreign key to "+r.Name.String()+" tells about its masked columns.", m)
@@ -140,6 +143,9 @@ func (a *analysis) existing(v *pg.RangeVar, action string) (*Relation, error) {
 	}
 	if r.Kind != Table && r.Kind != PartitionedTable {
 		return nil, a.notBuilt(v.Location, "Changes of views, foreign tables and sequences are")
+	}
+	if err := a.whole(r, v.Location, "A change of the table"); err != nil {
+		return nil, err
 	}
 	a.relation(r)
 	a.touch(action, a.env.Catalog.TableResource(r.Name))
@@ -256,6 +262,9 @@ func (a *analysis) drop(v *pg.DropStmt) error {
 		full := Name{rv.Schemaname, rv.Relname}
 		switch {
 		case err == nil:
+			if err := a.whole(r, 0, "DROP TABLE"); err != nil {
+				return err
+			}
 			a.relation(r)
 			full = r.Name
 		case v.MissingOk && err.(*Error).Reason == UnknownName:

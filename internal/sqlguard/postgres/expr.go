@@ -241,7 +241,8 @@ func (a *analysis) subLink(v *pg.SubLink, s *scope) error {
 	if err := a.exprs(s, v.Testexpr); err != nil {
 		return err
 	}
-	_, err := a.selectStmt(v.Subselect.GetSelectStmt(), s, nil)
+	out, err := a.selectStmt(v.Subselect.GetSelectStmt(), s, nil)
+	a.subLinks[v] = out
 	return err
 }
 

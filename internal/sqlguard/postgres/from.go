@@ -314,11 +314,13 @@ func (a *analysis) join(v *pg.JoinExpr, s *scope, left []*item) ([]*item, error)
 		if err := a.exprs(sides, v.Quals); err != nil {
 			return nil, err
 		}
+		a.conditions(sides, v.Quals)
 	}
 	out := &item{bare: true, joined: v.Alias == nil}
 	for _, name := range merged {
 		var m column
 		m.name = name
+		var compared []probed
 		for _, side := range [][]*item{l, r} {
 			one := &scope{items: side}
 			it, c, err := one.bare(a, name, 0)
@@ -332,6 +334,15 @@ func (a *analysis) join(v *pg.JoinExpr, s *scope, left []*item) ([]*item, error)
 				return nil, err
 			}
 			m.from = append(m.from, c.from...)
+			compared = append(compared, probed{typ: c.plain, vars: true, safe: c.safe})
+		}
+		if a.compared("=", compared[0], compared[1]).safe {
+			m.safe = true
+			if compared[0].typ == compared[1].typ {
+				m.plain = compared[0].typ
+			}
+		} else {
+			a.region.leaky = true
 		}
 		out.columns = append(out.columns, m)
 	}

@@ -66,8 +66,10 @@ func (g *Guard) Analyze(env Environment, text string) (*Plan, error) {
 	}
 	a := &analysis{env: env, version: tree.Version, state: env.State, base: env.Catalog, text: text, plan: &Plan{Guarded: map[uint32][]int16{}}, seen: map[string]bool{}, walked: map[proto.Message]bool{}, own: map[*pg.Node]bool{}, wide: map[*Relation]bool{},
 		prints: map[*pg.Node]bool{}, inFrom: map[*pg.FuncCall]bool{}, outer: map[*pg.Node]bool{}}
+	a.subLinks, a.scanned = map[*pg.SubLink][]column{}, map[*pg.RangeSubselect]bool{}
+	a.repeated = repeatedParameters(tree)
 	for _, raw := range tree.Stmts {
-		a.statement = Statement{}
+		a.statement, a.region = Statement{}, &region{}
 		a.path()
 		if err := a.top(raw.Stmt); err != nil {
 			return nil, err
@@ -95,6 +97,9 @@ func (a *analysis) finish(tree *pg.ParseResult) (*Plan, error) {
 		return nil, err
 	}
 	if err := a.fillScans(); err != nil {
+		return nil, err
+	}
+	if err := a.fillTargets(); err != nil {
 		return nil, err
 	}
 	var texts []string
@@ -193,6 +198,11 @@ type analysis struct {
 	outer     map[*pg.Node]bool      // output columns of a statement, which the client gets
 	named     []*Relation            // every relation that was scanned, in order, with repetitions
 	spent     budget
+	region    *region                  // where conditions are noted
+	subLinks  map[*pg.SubLink][]column // what sub-selects in expressions give
+	scanned   map[*pg.RangeSubselect]bool
+	repeated  map[int32]bool // parameters that are used more than once
+	targeted  []*pendingWrite
 }
 
 // touch adds a touch, once.

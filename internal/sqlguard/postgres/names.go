@@ -3,6 +3,7 @@ package postgres
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -65,17 +66,17 @@ func (a *analysis) inside(n *pg.Node) (*Named, error) {
 	if !proto.Equal(own, back.Stmts[0].Stmt) {
 		return nil, a.unprintable()
 	}
-	plan, err := a.understand(text)
+	plan, err := a.understand(text, a.env.Declared)
 	if err != nil {
 		return nil, err
 	}
-	return &Named{Text: text, Plan: plan}, nil
+	return &Named{Text: text, Plan: plan, Declared: a.env.Declared}, nil
 }
 
 // understand makes the plan of a text that stands in another one; places in it mean nothing to the client.
-func (a *analysis) understand(text string) (*Plan, error) {
+func (a *analysis) understand(text string, declared []uint32) (*Plan, error) {
 	env := a.env
-	env.State = nil // it names none
+	env.State, env.Declared = nil, declared // it names none
 	plan, err := (&Guard{}).Analyze(env, text)
 	if e, ok := err.(*Error); ok {
 		e.Position = 0
@@ -92,7 +93,7 @@ func (a *analysis) understand(text string) (*Plan, error) {
 // again understands a prepared statement or a cursor when it is used: by the policies and the catalog of now it
 // must be what the server holds. What it does is done by the statement that uses it.
 func (a *analysis) again(n *Named, what string) error {
-	plan, err := a.understand(n.Text)
+	plan, err := a.understand(n.Text, n.Declared)
 	if err != nil {
 		return err
 	}
@@ -107,7 +108,7 @@ func (a *analysis) again(n *Named, what string) error {
 	}
 	a.statement.Footing = append(a.statement.Footing, plan.Statements[0].Footing...)
 	a.statement.Writes = a.statement.Writes || plan.Writes
-	a.plan.Masked = a.plan.Masked || plan.Masked
+	a.plan.Masked, a.plan.Filtered = a.plan.Masked || plan.Masked, a.plan.Filtered || plan.Filtered
 	return nil
 }
 
@@ -176,6 +177,9 @@ func (a *analysis) prepareStmt(v *pg.PrepareStmt) error {
 	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
 	default:
 		return a.notBuilt(0, "PREPARE of this kind of statement is")
+	}
+	if len(v.Argtypes) > 0 { // they are of types that are not looked into
+		a.env.Declared = slices.Repeat([]uint32{math.MaxUint32}, len(v.Argtypes))
 	}
 	named, err := a.inside(v.Query)
 	if err != nil {

@@ -12,6 +12,8 @@ type Sight interface {
 	Read(policy.Resource) policy.Exposure
 	// Permits says whether a touch is permitted, with an approval or without.
 	Permits(policy.Touch) bool
+	// May says how much of a thing may be touched with an action.
+	May(action string, r policy.Resource) policy.Exposure
 }
 
 // Environment is everything besides the text that decides what a statement means.
@@ -24,6 +26,8 @@ type Environment struct {
 	Behind Behind
 	// Seen gives what NewSeen says of the two, where that is kept; nil: it is found out when needed.
 	Seen func() *Seen
+	// Declared are the types that the client declares parameters to be of, in order; 0: not declared.
+	Declared []uint32
 }
 
 // Verb is the kind of a statement. The zero value is nothing that may be sent.
@@ -103,6 +107,8 @@ type Plan struct {
 	Guarded map[uint32][]int16
 	// Masked is set where a value was replaced or a column left out.
 	Masked bool
+	// Filtered is set where a row filter was put in.
+	Filtered bool
 	// Writes is set where any statement writes.
 	Writes bool
 	// ChangesCatalog is set where a statement changes the catalog.

@@ -87,10 +87,14 @@ func (a *analysis) scan(n *pg.Node, v *pg.RangeVar, s *scope) (*item, error) {
 		c := &r.Columns[i]
 		seen[i] = a.read(r, c)
 		if seen[i].Visible {
-			it.columns = append(it.columns, column{name: c.Name, from: []source{{it, c}}, extension: c.Extension && seen[i].Mask == policy.MaskNone, typ: c.TypeOID})
+			it.columns = append(it.columns, column{name: c.Name, from: []source{{it, c}}, extension: c.Extension && seen[i].Mask == policy.MaskNone, typ: c.TypeOID, plain: c.plainType(), safe: c.plainType() != ""})
 		}
 		it.masked = it.masked || !seen[i].Visible || seen[i].Mask != policy.MaskNone
 	}
+	if err := a.filterScan(it, v.Inh, v.Location); err != nil {
+		return nil, err
+	}
+	it.masked = it.masked || it.filtered
 	if err := a.alias(it, v.Alias, v.Location); err != nil {
 		return nil, err
 	}
@@ -105,7 +109,8 @@ func (a *analysis) scan(n *pg.Node, v *pg.RangeVar, s *scope) (*item, error) {
 	sub := &pg.RangeSubselect{Alias: alias}
 	a.walk(sub)
 	n.Node = &pg.Node_RangeSubselect{RangeSubselect: sub}
-	a.scans = append(a.scans, pendingScan{node: sub, item: it, seen: seen, children: v.Inh})
+	a.scanned[sub] = true
+	a.scans = append(a.scans, pendingScan{node: sub, item: it, seen: seen, children: v.Inh, region: a.region})
 	return it, nil
 }
 
@@ -117,12 +122,15 @@ type pendingScan struct {
 	children bool // its inheritance children too
 	sample   *pg.RangeTableSample
 	catalog  *Catalog // of a system catalog: what the names that it shows are printed for
+	region   *region
+	locked   bool // a row lock is on it
 }
 
 // fillScans writes the sub-selects. One exposes what is seen and used; under an alias with column names,
 // which count by position, all that is seen.
 func (a *analysis) fillScans() error {
-	for _, p := range a.scans {
+	for i := range a.scans {
+		p := &a.scans[i]
 		used := func(c *Column) bool { return slices.Contains(p.item.used, c) }
 		if p.item.all || len(p.node.Alias.Colnames) > 0 {
 			used = func(*Column) bool { return true }
@@ -149,6 +157,9 @@ func (a *analysis) fillScans() error {
 		if p.node.Subquery, err = parseSelect(text); err != nil {
 			return a.unprintable()
 		}
+		if err := a.fillFilter(p); err != nil {
+			return err
+		}
 		if p.sample != nil {
 			from := p.node.Subquery.GetSelectStmt().FromClause
 			p.sample.Relation = from[0]
@@ -169,7 +180,11 @@ func (a *analysis) readable(r *Relation, location int32) error {
 		if r.Unknown {
 			return a.notBuilt(location, "Views whose definition cannot be traced ("+r.Name.String()+") are")
 		}
-		for _, oid := range r.Reaches {
+		reaches := r.Reaches
+		if a.env.Sight.Read(a.env.Catalog.TableResource(r.Name)).Own {
+			reaches = nil // a policy of its own says who sees it
+		}
+		for _, oid := range reaches {
 			if err := a.reached(r, oid, location); err != nil {
 				return err
 			}
@@ -196,6 +211,9 @@ func (a *analysis) reached(view *Relation, oid uint32, location int32) error {
 	}
 	if table := a.barred(below); table != nil {
 		return a.denied(location, "The view "+view.Name.String()+" reads "+table.ID+", which no policy permits.", policy.Touch{Action: "read", Resource: *table})
+	}
+	if len(a.rowsOf("read", below)) > 0 || a.filteredColumn(below) {
+		return a.denied(location, "The view "+view.Name.String()+" reads "+below.Name.String()+", of which some rows may be read only; a view over such a table needs a permit that names it.", policy.Touch{Action: "read", Resource: a.env.Catalog.TableResource(view.Name)})
 	}
 	for i := range below.Columns {
 		if !a.read(below, &below.Columns[i]).Visible {

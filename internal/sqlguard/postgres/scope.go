@@ -20,6 +20,9 @@ type column struct {
 	typ uint32
 	// oid is set for a computed one whose values are numbers of objects.
 	oid bool
+	// plain and safe are what is known of its value (see probed); the zero values say that nothing is.
+	plain string
+	safe  bool
 	// home is the item that its full name belongs to, where it is offered by a join; nil for a merged one.
 	home *item
 }
@@ -55,6 +58,13 @@ type item struct {
 	// (a star, a whole row, a natural join), which a system column of a masked scan would change.
 	system []string
 	whole  bool
+	// filtered is set where rows may be left out; rows are the filters of what was read and written so far,
+	// check those that new rows must pass, lookups conditions that may stand beside them.
+	filtered bool
+	inserted bool // rows are only added
+	rows     policy.Rows
+	check    policy.Rows
+	lookups  []*pg.Node
 	// refused, where set, is why a use of the columns is an error.
 	refused *Error
 }
@@ -113,6 +123,9 @@ func (a *analysis) useSource(src source, location int32) error {
 		return a.denied(location, "The statement reads the column "+resource.ID+", which no policy permits.", policy.Touch{Action: "read", Resource: resource})
 	case src.item.raw && e.Mask != policy.MaskNone:
 		return a.denied(location, "A statement that writes a table sees its values as they are, and this one reads the masked column "+resource.ID+".", policy.Touch{Action: "reveal", Resource: resource})
+	}
+	if !src.item.inserted {
+		src.item.rows = src.item.rows.And(e.Rows)
 	}
 	if src.item.raw {
 		a.touch("read", a.env.Catalog.TableResource(r.Name))

@@ -54,9 +54,11 @@ func (a *analysis) setOperation(v *pg.SelectStmt, s *scope, early func([]column)
 	if early != nil {
 		early(out)
 	}
-	if _, err := a.selectStmt(v.Rarg, s, nil); err != nil {
+	right, err := a.selectStmt(v.Rarg, s, nil)
+	if err != nil {
 		return nil, err
 	}
+	out = arms(out, right)
 	return out, a.sortBy(v.SortClause, s, out)
 }
 
@@ -67,11 +69,14 @@ func (a *analysis) values(lists []*pg.Node, s *scope) ([]column, error) {
 		if err := a.exprs(s, items...); err != nil {
 			return nil, err
 		}
-		if i == 0 {
-			for k := range items {
-				out = append(out, column{name: "column" + itoa(k+1)})
-			}
+		var row []column
+		for k := range items {
+			row = append(row, a.computed("column"+itoa(k+1), items[k], s))
 		}
+		if i == 0 {
+			out = row
+		}
+		out = arms(out, row)
 	}
 	return out, nil
 }
@@ -91,6 +96,8 @@ func (a *analysis) simpleSelect(v *pg.SelectStmt, s *scope) ([]column, error) {
 	if err := a.exprs(s, v.WhereClause, v.HavingClause); err != nil {
 		return nil, err
 	}
+	a.conditions(s, v.WhereClause, v.HavingClause)
+	a.lookups(v.WhereClause, s)
 	for _, n := range v.GroupClause {
 		if err := a.groupBy(n, s, out); err != nil {
 			return nil, err
@@ -144,7 +151,7 @@ func (a *analysis) targets(list []*pg.Node, s *scope) ([]column, error) {
 				return nil, err
 			}
 			// What an output reads was touched here; a level outside reads a computed column.
-			out = append(out, column{name: outputName(t), extension: col.extension, typ: col.typ, oid: a.isOID(t.Val, s)})
+			out = append(out, column{name: outputName(t), extension: col.extension, typ: col.typ, plain: col.plain, safe: col.safe, oid: a.isOID(t.Val, s)})
 			continue
 		}
 		cols, star, err := a.rowStar(t.Val, s)
@@ -156,7 +163,7 @@ func (a *analysis) targets(list []*pg.Node, s *scope) ([]column, error) {
 			continue
 		}
 		before := len(a.rewrites)
-		if err := a.exprs(s, t.Val); err != nil {
+		if err := a.apart(func() error { return a.exprs(s, t.Val) }); err != nil {
 			return nil, err
 		}
 		if a.outer[n] {
@@ -165,7 +172,9 @@ func (a *analysis) targets(list []*pg.Node, s *scope) ([]column, error) {
 		if len(a.rewrites) > before { // what is written in its place has another name
 			t.Name = outputName(t)
 		}
-		out = append(out, column{name: outputName(t), typ: a.valueType(t.Val, s), oid: a.isOID(t.Val, s)})
+		c := a.computed(outputName(t), t.Val, s)
+		c.typ, c.oid = a.valueType(t.Val, s), a.isOID(t.Val, s)
+		out = append(out, c)
 	}
 	return out, nil
 }
@@ -215,7 +224,7 @@ func (a *analysis) star(c *pg.ColumnRef, s *scope) (out []column, star bool, err
 			return nil, true, err
 		}
 		for _, c := range it.columns {
-			out = append(out, column{name: c.name, extension: c.extension, typ: c.typ})
+			out = append(out, column{name: c.name, extension: c.extension, typ: c.typ, plain: c.plain, safe: c.safe})
 		}
 	}
 	return out, true, nil
@@ -289,6 +298,15 @@ func (a *analysis) withQuery(e *pg.CommonTableExpr, s *scope, early func([]colum
 	if s.up != nil {
 		return nil, refused(NotUnderstood, "0A000", a.at(e.Location), "A WITH query that writes must stand at the top of the statement.", "Move it there.")
 	}
+	var out []column
+	err := a.apart(func() (err error) { // it runs by itself: conditions do not move in or out
+		out, err = a.withWrite(e, s)
+		return err
+	})
+	return out, err
+}
+
+func (a *analysis) withWrite(e *pg.CommonTableExpr, s *scope) ([]column, error) {
 	switch q := e.Ctequery.GetNode().(type) {
 	case *pg.Node_InsertStmt:
 		return a.insert(q.InsertStmt, s)
@@ -328,9 +346,33 @@ func (a *analysis) locks(list []*pg.Node, s *scope, before int) error {
 				return a.notBuilt(0, "Row locks on views and foreign tables are")
 			}
 			a.touch("update", a.env.Catalog.TableResource(r.Name))
+			if !a.rowsOf("update", r).Within(a.rowsOf("read", r)) {
+				return a.notBuilt(0, "Row locks on tables whose rows that may be updated are others than those that may be read ("+r.Name.String()+") are")
+			}
+			for i := range a.scans {
+				a.scans[i].locked = a.scans[i].locked || a.scans[i].item.relation == r
+			}
 		}
 	}
 	return nil
+}
+
+// arms are the columns of two arms of a set operation, or of two rows: what is known of both.
+func arms(l, r []column) []column {
+	out := slices.Clone(l)
+	for i := range out {
+		if i >= len(r) || !r[i].safe {
+			out[i].safe = false
+		}
+		switch {
+		case i >= len(r):
+		case out[i].plain == unknownType:
+			out[i].plain = r[i].plain
+		case r[i].plain != unknownType && out[i].plain != r[i].plain:
+			out[i].plain = ""
+		}
+	}
+	return out
 }
 
 // sortBy understands ORDER BY: a bare name is an output column first (SQL92), else an input column.

@@ -48,6 +48,8 @@ type point struct {
 // Named is a prepared statement or a cursor. What it is called at the server says what it is: its name there
 // is made of what was printed, so that a name can never stand for another statement than was judged.
 type Named struct {
+	// Declared are the types that its parameters were declared to be of.
+	Declared []uint32
 	// Server is its name at the server.
 	Server string
 	// Text is the statement inside, as the client wrote it: it is understood again when it is used.

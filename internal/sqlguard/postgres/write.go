@@ -39,12 +39,16 @@ func (a *analysis) target(v *pg.RangeVar, action string) (*item, error) {
 			return nil, a.notBuilt(v.Location, "Writes that cascade outside the connection's schemas are")
 		}
 		a.touch(does, a.env.Catalog.TableResource(below.Name))
+		if err := a.whole(below, v.Location, "The foreign key's action"); err != nil {
+			return nil, err
+		}
 		for _, f := range below.Calls {
 			a.touch("call", a.env.Catalog.FunctionResource(f))
 		}
 	}
 	qualify(v, r)
-	return a.rawItem(r, v), nil
+	it := a.rawItem(r, v)
+	return it, a.filterTarget(it, action, v)
 }
 
 // rawItem is the item of a relation whose values are seen as they are.
@@ -55,7 +59,7 @@ func (a *analysis) rawItem(r *Relation, v *pg.RangeVar) *item {
 	}
 	for i := range r.Columns {
 		c := &r.Columns[i]
-		it.columns = append(it.columns, column{name: c.Name, from: []source{{it, c}}, extension: c.Extension, typ: c.TypeOID})
+		it.columns = append(it.columns, column{name: c.Name, from: []source{{it, c}}, extension: c.Extension, typ: c.TypeOID, plain: c.plainType(), safe: c.plainType() != ""})
 	}
 	return it
 }
@@ -82,6 +86,11 @@ func (a *analysis) writes(action string, it *item, name string, location int32) 
 		return refused(UnknownName, "42703", a.at(location), "column "+quoted(name)+" of relation "+quoted(it.relation.Name.Name)+" does not exist", "Correct the name.")
 	}
 	a.touch(action, a.env.Catalog.ColumnResource(it.relation, c))
+	rows := a.env.Sight.May(action, a.env.Catalog.ColumnResource(it.relation, c)).Rows
+	it.check = it.check.And(rows)
+	if !it.inserted {
+		it.rows = it.rows.And(rows)
+	}
 	return nil
 }
 
@@ -127,6 +136,9 @@ func (a *analysis) insert(v *pg.InsertStmt, up *scope) ([]column, error) {
 			return nil, err
 		}
 	}
+	if err := a.checkInsert(v, it); err != nil {
+		return nil, err
+	}
 	if v.OnConflictClause != nil {
 		if err := a.onConflict(v.OnConflictClause, it, s); err != nil {
 			return nil, err
@@ -137,6 +149,9 @@ func (a *analysis) insert(v *pg.InsertStmt, up *scope) ([]column, error) {
 }
 
 func (a *analysis) onConflict(v *pg.OnConflictClause, it *item, s *scope) error {
+	if err := a.conflictRows(v, it); err != nil {
+		return err
+	}
 	alone := &scope{up: s.up, items: []*item{it}, ctes: s.ctes}
 	named := v.Infer != nil && len(v.Infer.IndexElems) > 0
 	if !named {
@@ -172,7 +187,10 @@ func (a *analysis) onConflict(v *pg.OnConflictClause, it *item, s *scope) error 
 	if err := a.assignments(v.TargetList, it, both); err != nil {
 		return err
 	}
-	return a.exprs(both, v.WhereClause)
+	if err := a.exprs(both, v.WhereClause); err != nil {
+		return err
+	}
+	return a.filterConflict(v, it, both)
 }
 
 // assignments understands the SET list of an update.
@@ -188,7 +206,7 @@ func (a *analysis) assignments(list []*pg.Node, it *item, s *scope) error {
 		if err := a.part(it, t, s, true); err != nil {
 			return err
 		}
-		if err := a.exprs(s, t.Val); err != nil {
+		if err := a.apart(func() error { return a.exprs(s, t.Val) }); err != nil {
 			return err
 		}
 	}
@@ -214,6 +232,12 @@ func (a *analysis) update(v *pg.UpdateStmt, up *scope) ([]column, error) {
 	if err := a.exprs(s, v.WhereClause); err != nil {
 		return nil, err
 	}
+	a.conditions(s, v.WhereClause)
+	p := a.pendingOf(it)
+	p.where, p.checked = &v.WhereClause, true
+	if err := a.checkUpdate(v.TargetList, it, it.check, v.Relation.Location); err != nil {
+		return nil, err
+	}
 	return a.returning(&v.ReturningList, it, s)
 }
 
@@ -233,6 +257,9 @@ func (a *analysis) delete(v *pg.DeleteStmt, up *scope) ([]column, error) {
 	if err := a.exprs(s, v.WhereClause); err != nil {
 		return nil, err
 	}
+	a.conditions(s, v.WhereClause)
+	p := a.pendingOf(it)
+	p.where, p.checked = &v.WhereClause, true
 	return a.returning(&v.ReturningList, it, s)
 }
 
