@@ -84,7 +84,9 @@ func (s *session) answer() {
 // take gives the client answers that are due. It is called by the answering goroutine, or by the judge while
 // nothing is outstanding: then nobody else touches what is the answering goroutine's own.
 func (s *session) take(items []item) {
-	s.deadline = s.startDeadline(items)
+	if s.deadline == nil {
+		s.deadline = s.startDeadline(items)
+	}
 	for i := range items {
 		if s.broken == nil {
 			s.broken = s.answerItem(&items[i])
@@ -102,7 +104,7 @@ func (s *session) take(items []item) {
 	if s.broken != nil {
 		s.endBroken()
 	}
-	s.deadline.stop()
+	s.endDeadline()
 	for i := range items {
 		switch items[i].kind { // the judge may look at everything here from now on
 		case answerBarrier:

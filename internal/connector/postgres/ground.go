@@ -146,9 +146,15 @@ func (s *session) sendGrounded(entries []*gate.Entry, plans []*guard.Plan, frame
 	if err := s.write(out); err != nil {
 		return errors.Join(err, s.abandon(entries, "not forwarded: the database went away"))
 	}
+	if !wait { // it runs before the looks are answered
+		s.deadline = s.startDeadline(items)
+	}
 	v := s.see(closed, looks)
 	if v.old && !v.moved && v.failed == nil && v.err == nil {
 		v.moved, v.err = s.redefined(looks)
+	}
+	if v.err != nil || v.failed != nil || v.moved {
+		s.endDeadline()
 	}
 	switch {
 	case v.err != nil:

@@ -64,6 +64,11 @@ func (d *deadline) stop() {
 	}
 }
 
+func (s *session) endDeadline() {
+	s.deadline.stop()
+	s.deadline = nil
+}
+
 // beyond says whether the next row is one too many; with the first of those the database is told to stop.
 func (s *session) beyond(r *result) bool {
 	if r.limit.Rows == 0 || r.over {

@@ -68,8 +68,8 @@ func before(t *testing.T, databaseName, policies, more string) string {
 	return u.String()
 }
 
-// role makes the role that gateways of these tests sign in with, once.
-func role(t *testing.T) {
+// gatewayRole makes the role that gateways of these tests sign in with, once.
+func gatewayRole(t *testing.T) {
 	t.Helper()
 	admin, err := pgx.Connect(context.Background(), testServer.AdminURL("postgres"))
 	if err != nil {
@@ -131,7 +131,7 @@ forbid (principal, action == Action::"read", resource in Table::"shop/public.log
 // TestRowsCannotBeOutrun runs conditions that would fail, or answer, by a row outside the filter. Each must
 // behave as if the row were not there; sent directly, it tells.
 func TestRowsCannotBeOutrun(t *testing.T) {
-	role(t)
+	gatewayRole(t)
 	ctx := context.Background()
 	admin := database(t, "rows_outrun", rowsSetup)
 	address := before(t, "rows_outrun", rowsPolicies, "")
@@ -200,7 +200,7 @@ func TestRowsCannotBeOutrun(t *testing.T) {
 
 // TestRows: what a filter leaves out is not there, for every kind of statement.
 func TestRows(t *testing.T) {
-	role(t)
+	gatewayRole(t)
 	ctx := context.Background()
 	admin := database(t, "rows_plain", rowsSetup)
 	address := before(t, "rows_plain", rowsPolicies, "")
@@ -307,7 +307,7 @@ func cmpErr(err error, ok string) string {
 
 // TestFencedLookups: a look-up by key beside a condition that is not leakproof still uses the key's index.
 func TestFencedLookups(t *testing.T) {
-	role(t)
+	gatewayRole(t)
 	ctx := context.Background()
 	admin := database(t, "rows_plans", rowsSetup)
 	o := options(t, "url: "+testServer.URL("rows_gw", "", "rows_plans")+"\npassword: {env: ROWS_PASSWORD}")
@@ -365,7 +365,7 @@ func TestFencedLookups(t *testing.T) {
 
 // TestLimits: a result ends at its limit with an error that says so, and the session goes on.
 func TestLimits(t *testing.T) {
-	role(t)
+	gatewayRole(t)
 	ctx := context.Background()
 	database(t, "rows_limits", rowsSetup)
 	address := before(t, "rows_limits", `
