@@ -93,12 +93,16 @@ func openOn(ctx context.Context, c *config.Config, log *slog.Logger, disk faultf
 	if err := g.listen("https", serveHTTPS(handler, encryption, log)); err != nil {
 		return nil, err
 	}
+	own, err := ownKey(c.StateDir())
+	if err != nil {
+		return nil, &config.Error{Path: c.Path, Err: err}
+	}
 	for _, connector := range connectors() {
 		if c.Listen[connector.Kind()] == "" {
 			continue
 		}
-		own := slices.DeleteFunc(c.Gate(), func(o gate.Connection) bool { return o.Kind != connector.Kind() })
-		server, err := connector.Server(gate.Deps{Gate: theGate, Verifier: verifier, Issuers: issuers(c), TLS: encryption, Connections: own, Log: log})
+		theirs := slices.DeleteFunc(c.Gate(), func(o gate.Connection) bool { return o.Kind != connector.Kind() })
+		server, err := connector.Server(gate.Deps{Gate: theGate, Verifier: verifier, Issuers: issuers(c), TLS: encryption, Connections: theirs, Secret: own, Log: log})
 		if err != nil {
 			return nil, &config.Error{Path: c.Path, Err: err}
 		}

@@ -54,7 +54,9 @@ type Deps struct {
 	Issuers     []Issuer    // where clients get tokens
 	TLS         *tls.Config // nil: no TLS
 	Connections []Connection
-	Log         *slog.Logger
+	// Secret is what the gateway keeps secret, 32 bytes or more; a connector derives keys from it. Empty: none.
+	Secret []byte
+	Log    *slog.Logger
 }
 
 // Issuer is where a client can get a token.

@@ -23,6 +23,9 @@ type Options struct {
 	Password secret.Ref `yaml:"password"`
 	// Labels are the data classes of columns: schema.table → column → label, or a list of labels.
 	Labels map[string]map[string]Labels `yaml:"labels"`
+	// TokenKey is the secret that pseudonyms (@mask("token")) are made with, at least 32 characters; without one
+	// it is made of the gateway's own.
+	TokenKey secret.Ref `yaml:"token_key"`
 	// SearchPath are the schemas in which clients' unqualified names are looked up; [public] by default.
 	SearchPath []string `yaml:"search_path"`
 	// AllowPrivilegedRole lets a role in that could get around the gateway's rules by itself.

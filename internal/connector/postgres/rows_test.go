@@ -45,7 +45,7 @@ func before(t *testing.T, databaseName, policies, more string) string {
 	t.Setenv("ROWS_PASSWORD", "p")
 	o := options(t, "url: "+testServer.URL("rows_gw", "", databaseName)+"\npassword: {env: ROWS_PASSWORD}"+more)
 	s, err := newServer(gate.Deps{
-		Gate: g, Verifier: tokens{}, Log: log,
+		Gate: g, Verifier: tokens{}, Log: log, Secret: []byte("a secret of the gateway in tests"),
 		Connections: []gate.Connection{{Name: "shop", Kind: kind, Groups: []string{"ai-agents"}, Options: o}},
 	})
 	if err != nil {
@@ -312,7 +312,7 @@ func TestFencedLookups(t *testing.T) {
 	admin := database(t, "rows_plans", rowsSetup)
 	o := options(t, "url: "+testServer.URL("rows_gw", "", "rows_plans")+"\npassword: {env: ROWS_PASSWORD}")
 	t.Setenv("ROWS_PASSWORD", "p")
-	target, err := newTarget(gate.Connection{Name: "shop", Kind: kind, Options: o}, slog.New(slog.DiscardHandler))
+	target, err := newTarget(gate.Connection{Name: "shop", Kind: kind, Options: o}, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

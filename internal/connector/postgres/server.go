@@ -58,7 +58,7 @@ func newServer(d gate.Deps) (*server, error) {
 		s.tls.NextProtos = []string{"postgresql"}
 	}
 	for _, c := range d.Connections {
-		t, err := newTarget(c, d.Log)
+		t, err := newTarget(c, d.Secret, d.Log)
 		if err != nil {
 			return nil, fmt.Errorf("connection %s: %w", c.Name, err)
 		}

@@ -23,6 +23,7 @@ type target struct {
 	options    *Options
 	guard      *guard.Guard
 	catalogs   *catalogs
+	tokenKey   []byte // of pseudonyms; nil: none are made
 	plans      plans
 	seen       seen
 	polls      atomic.Int64
@@ -30,7 +31,7 @@ type target struct {
 	log        *slog.Logger
 }
 
-func newTarget(c gate.Connection, log *slog.Logger) (*target, error) {
+func newTarget(c gate.Connection, own []byte, log *slog.Logger) (*target, error) {
 	options, ok := c.Options.(*Options)
 	if !ok {
 		return nil, errors.New("its options were not decoded by this connector")
@@ -44,7 +45,11 @@ func newTarget(c gate.Connection, log *slog.Logger) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &target{connection: c, options: options, guard: g, catalogs: catalogs, large: make(chan struct{}, 1), log: log}, nil
+	key, err := tokenKey(options, own, c.Name)
+	if err != nil {
+		return nil, err
+	}
+	return &target{connection: c, options: options, guard: g, catalogs: catalogs, tokenKey: key, large: make(chan struct{}, 1), log: log}, nil
 }
 
 func (t *target) close() { t.catalogs.close() }
@@ -120,7 +125,7 @@ func (t *target) plan(ctx context.Context, catalog *guard.Catalog, slice *policy
 		}
 	}
 	env := guard.Environment{
-		Catalog: catalog, Sight: slice, State: at.state, Behind: at.behind, Declared: at.types.list, Seen: func() *guard.Seen { return t.seen.of(catalog, slice) },
+		Catalog: catalog, Sight: slice, State: at.state, Behind: at.behind, Declared: at.types.list, Tokens: t.tokens(), Seen: func() *guard.Seen { return t.seen.of(catalog, slice) },
 	}
 	p, err := t.guard.Analyze(env, text)
 	if err != nil || p.Stateful {

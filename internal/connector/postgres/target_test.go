@@ -20,7 +20,7 @@ func TestLargeTexts(t *testing.T) {
 	}
 	slice := set.For(policy.Principal{Kind: policy.Agent, ID: "test:a"})
 	o := options(t, "url: "+testServer.URL("gw", "", "postgres")+"\npassword: {env: GW_PASSWORD}")
-	one, err := newTarget(gate.Connection{Name: "shop", Kind: kind, Options: o}, slog.New(slog.DiscardHandler))
+	one, err := newTarget(gate.Connection{Name: "shop", Kind: kind, Options: o}, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,6 +59,9 @@ func (t *target) dial(ctx context.Context, settings map[string]string, operators
 	maps.Copy(config.RuntimeParams, settings)
 	maps.Copy(config.RuntimeParams, pinned)
 	config.RuntimeParams["search_path"] = pinnedPath(operators)
+	if t.tokenKey != nil {
+		config.RuntimeParams[guard.TokenSetting] = fmt.Sprintf(`\x%x`, t.tokenKey)
+	}
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
 	h, err := takeOver(ctx, config)

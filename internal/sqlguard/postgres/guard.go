@@ -201,6 +201,7 @@ type analysis struct {
 	region    *region                  // where conditions are noted
 	subLinks  map[*pg.SubLink][]column // what sub-selects in expressions give
 	scanned   map[*pg.RangeSubselect]bool
+	calls     *bool          // whether any function of users may run
 	repeated  map[int32]bool // parameters that are used more than once
 	targeted  []*pendingWrite
 }
@@ -234,7 +235,11 @@ func (a *analysis) relation(r *Relation) {
 }
 
 func (a *analysis) read(r *Relation, c *Column) policy.Exposure {
-	return a.env.Catalog.Exposure(a.env.Sight, r, c)
+	e := a.env.Catalog.Exposure(a.env.Sight, r, c)
+	if e.Has(policy.MaskToken) && !a.mayToken(r, c) {
+		e = e.Instead(policy.MaskToken, policy.MaskRedact)
+	}
+	return e
 }
 
 // top understands one statement.

@@ -27,6 +27,8 @@ func maskText(c *Column, e policy.Exposure, value string) string {
 	case policy.MaskEmail:
 		text := plainText(c, value)
 		return "CASE WHEN pg_catalog.strpos(" + text + ", '@') <= 3 THEN '***' ELSE pg_catalog.left(" + text + ", 1) || '***@***.invalid' END" + cast(c)
+	case policy.MaskToken:
+		return tokenText(c, value)
 	case policy.MaskYear, policy.MaskBucket:
 		if isTime(c) {
 			return yearText(c, m, e.Width, value)
@@ -62,9 +64,10 @@ func fit(c *Column, m policy.Mask, width int64) policy.Mask {
 	case policy.MaskBucket:
 		fits = width > 0 && (isTime(c) || isNumber(c))
 	case policy.MaskToken:
-		if fits { // no key to make one with
+		if narrow(c) {
 			return policy.MaskRedact
 		}
+		fits = fits || isKey(c)
 	}
 	if !fits {
 		return policy.MaskNull

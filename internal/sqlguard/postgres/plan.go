@@ -28,6 +28,9 @@ type Environment struct {
 	Seen func() *Seen
 	// Declared are the types that the client declares parameters to be of, in order; 0: not declared.
 	Declared []uint32
+	// Tokens is set where the upstream session holds the key of pseudonyms (TokenSetting), and the server's
+	// encoding is UTF8.
+	Tokens bool
 }
 
 // Verb is the kind of a statement. The zero value is nothing that may be sent.
