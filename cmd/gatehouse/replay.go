@@ -159,6 +159,12 @@ func (r *replay) text(at time.Time, ev record.Event) error {
 			r.about(ev.Request)
 			r.say("  the client sent %d bytes (%s), sha256 %s", b.Bytes, b.Ended, b.SHA256)
 		}
+	case gate.Alerted:
+		var b gate.AlertBody
+		if read(&b) {
+			r.about(ev.Request)
+			r.say("  ALERT: the database's answer did not fit what was asked: %s", b.Reason)
+		}
 	case gate.Responded:
 		var o gate.Outcome
 		if read(&o) {

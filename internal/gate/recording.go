@@ -18,9 +18,15 @@ const (
 	ResultSchema  EventKind = "result.schema"
 	ResultRows    EventKind = "result.rows"
 	StreamBytes   EventKind = "stream.bytes"
+	Alerted       EventKind = "alert"
 	Responded     EventKind = "response"
 	SessionClosed EventKind = "session.close"
 )
+
+// AlertBody is the body of an alert: an answer that did not fit what was asked, so that the session ended.
+type AlertBody struct {
+	Reason string `json:"reason"`
+}
 
 // Event is one thing that happened in a session.
 type Event struct {

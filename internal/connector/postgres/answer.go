@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -67,6 +68,7 @@ type answering struct {
 
 	changes   []change // what the judge has not yet taken up; it does so while nothing is outstanding
 	unsettled bool     // there were some since no transaction was open
+	alert     string   // what of an answer did not fit the plan
 	paused    bool     // a simple query has a segment that is not sent yet
 }
 
@@ -90,6 +92,9 @@ func (s *session) take(items []item) {
 	for i := range items {
 		if s.broken == nil {
 			s.broken = s.answerItem(&items[i])
+			if s.broken != nil && s.alert != "" {
+				s.broken = errors.Join(s.broken, s.recordAlert(&items[i]))
+			}
 		}
 		if s.broken != nil {
 			s.lose()
@@ -180,12 +185,25 @@ func (s *session) answerItem(it *item) error {
 // breach is an answer that does not fit what was asked: nothing of it reaches the client.
 func (s *session) breach(what string) error {
 	s.target.log.Error("ALERT: the database's answer does not fit the plan", "session", s.gate.ID(), "breach", what)
+	s.alert = what
 	return &gate.Refusal{
 		Code:     gate.Unavailable,
 		SQLState: "XX000",
 		Reason:   "The database's answer did not fit what was asked, so the session ends.",
 		Remedy:   "Connect again and repeat the statement; if it stays, tell the operator of this gateway.",
 	}
+}
+
+// recordAlert records a breach with the request that it came in.
+func (s *session) recordAlert(it *item) error {
+	e := it.entry
+	if e == nil && it.portal != nil {
+		e = it.portal.entry
+	}
+	if !e.Open() {
+		return nil
+	}
+	return e.Record(gate.Event{Kind: gate.Alerted, Body: gate.AlertBody{Reason: s.alert}})
 }
 
 // next reads a message of the database that belongs to an answer. What comes unasked is dealt with here.
@@ -345,16 +363,27 @@ func (s *session) answerDescribeStatement(it *item) error {
 
 // checkRows is the second check: a column whose values would come raw from where the plan masks them.
 func (s *session) checkRows(body []byte, plan *guard.Plan) error {
+	if why := misfit(body, plan); why != "" {
+		return s.breach(why)
+	}
+	return nil
+}
+
+// misfit is what of a RowDescription does not fit a plan; "" where all does.
+func misfit(body []byte, plan *guard.Plan) string {
 	columns, err := decodeRowDescription(body)
 	if err != nil || plan == nil {
-		return s.breach("a malformed RowDescription")
+		return "a malformed RowDescription"
 	}
 	for _, c := range columns {
 		if slices.Contains(plan.Guarded[c.table], c.column) {
-			return s.breach(fmt.Sprintf("column %d of relation %d comes raw", c.column, c.table))
+			return fmt.Sprintf("column %d of relation %d comes raw", c.column, c.table)
+		}
+		if slices.Contains(plan.GuardedRows, c.typ) {
+			return fmt.Sprintf("whole rows of type %d come raw", c.typ)
 		}
 	}
-	return nil
+	return ""
 }
 
 // answerQuery reads the answer of a simple query up to its ReadyForQuery.

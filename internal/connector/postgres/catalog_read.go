@@ -77,12 +77,13 @@ func (r *reader) rows(query string, each func(scan func(...any) error) error) er
 }
 
 func (r *reader) readRelations() error {
-	return r.rows(`SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.relnatts, c.relrowsecurity
+	return r.rows(`SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.relnatts, c.relrowsecurity,
+			ARRAY(SELECT unnest(ARRAY[t.oid, t.typarray]) FROM pg_type t WHERE t.oid = c.reltype)
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND `+userSchema, func(scan func(...any) error) error {
 		var kind string
 		rel := &guard.Relation{}
-		if err := scan(&rel.OID, &rel.Name.Schema, &rel.Name.Name, &kind, &rel.Natts, &rel.RowSecurity); err != nil {
+		if err := scan(&rel.OID, &rel.Name.Schema, &rel.Name.Name, &kind, &rel.Natts, &rel.RowSecurity, &rel.RowTypes); err != nil {
 			return err
 		}
 		rel.Kind = guard.RelationKind(kind[0])

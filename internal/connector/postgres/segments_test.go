@@ -22,7 +22,7 @@ func TestTextsOfSeveralStatements(t *testing.T) {
 		{"BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT count(*) FROM customers; COMMIT", "BEGIN SELECT 1 COMMIT", ""},
 		{"SELECT 1; COMMIT; SELECT count(*) FROM customers; SELECT 2", "SELECT 1 COMMIT SELECT 1 SELECT 1", ""},
 		{"BEGIN; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM customers; SHOW transaction_isolation; ROLLBACK", "BEGIN SET SELECT 1 SHOW ROLLBACK", ""},
-		{"BEGIN; SAVEPOINT s; UPDATE customers SET id = id WHERE id = 1; ROLLBACK TO s; SELECT count(*) FROM customers; COMMIT; SELECT count(*) FROM customers", "BEGIN SAVEPOINT UPDATE 1 ROLLBACK SELECT 1 COMMIT SELECT 1", ""},
+		{"BEGIN; SAVEPOINT s; SELECT FROM products WHERE id = 1 FOR UPDATE; ROLLBACK TO s; SELECT count(*) FROM customers; COMMIT; SELECT count(*) FROM customers", "BEGIN SAVEPOINT SELECT 1 ROLLBACK SELECT 1 COMMIT SELECT 1", ""},
 		{"BEGIN; SELECT count(*) FROM customers; SELECT 1/0; COMMIT; SELECT count(*) FROM customers", "BEGIN SELECT 1", "22012"},
 		{"ROLLBACK; SELECT count(*) FROM customers WHERE id/0 = 1; SELECT count(*) FROM customers", "ROLLBACK", "22012"},
 	} {

@@ -87,6 +87,8 @@ type Relation struct {
 	Kind RelationKind
 	// Columns are in the order of attnum, dropped ones left out.
 	Columns []Column
+	// RowTypes are the types of the relation's rows and of arrays of them.
+	RowTypes []uint32
 	// Natts is pg_class.relnatts: how many attribute numbers were ever given, dropped ones included.
 	Natts int16
 	// PrimaryKey holds the attribute numbers of the primary key's columns; nil where there is none.

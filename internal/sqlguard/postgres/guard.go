@@ -231,6 +231,7 @@ func (a *analysis) relation(r *Relation) {
 	}
 	if guarded != nil {
 		a.plan.Guarded[r.OID] = guarded
+		a.plan.GuardedRows = append(a.plan.GuardedRows, r.RowTypes...)
 	}
 }
 
@@ -263,6 +264,9 @@ func (a *analysis) top(n *pg.Node) error {
 		a.statement.Verb = Update
 		_, err := a.update(v.UpdateStmt, nil)
 		return err
+	case *pg.Node_MergeStmt:
+		a.statement.Verb = Merge
+		return a.merge(v.MergeStmt)
 	case *pg.Node_DeleteStmt:
 		a.statement.Verb = Delete
 		_, err := a.delete(v.DeleteStmt, nil)

@@ -42,6 +42,7 @@ const (
 	Insert     Verb = "INSERT"
 	Update     Verb = "UPDATE"
 	Delete     Verb = "DELETE"
+	Merge      Verb = "MERGE"
 	Begin      Verb = "BEGIN"
 	Commit     Verb = "COMMIT"
 	Rollback   Verb = "ROLLBACK"
@@ -108,6 +109,8 @@ type Plan struct {
 	// Guarded are, by relation OID, the attribute numbers whose raw values must not come back: a column of
 	// a result that names one as its origin is a breach.
 	Guarded map[uint32][]int16
+	// GuardedRows are the types of whole rows of those relations: no result may have one.
+	GuardedRows []uint32
 	// Masked is set where a value was replaced or a column left out.
 	Masked bool
 	// Filtered is set where a row filter was put in.
