@@ -69,7 +69,7 @@ func TestFinder(t *testing.T) {
 func TestDifferential(t *testing.T) {
 	t.Parallel()
 	g := start(t, "fifth")
-	through, direct := session{dial(t, g.url(trusted)), g}, dial(t, server.URL(shop.Role, password, "third"))
+	through, direct := session{dial(t, g.url(trusted)), g}, dial(t, server.URL(shop.Role, password, "third")+"&search_path=public")
 	y := newTally()
 	each(t, func(s script) error {
 		x, err := through.run(s)
