@@ -133,6 +133,8 @@ func plainly(a answer) []string {
 			f := m.fields()
 			out = append(out, "E "+f['S']+" "+f['C'])
 		case 'N': // the gateway drops notices
+		case 'C': // a SHOW of a setting that the gateway keeps is answered by a SELECT, and says so
+			out = append(out, "C"+strings.Replace(string(m.body), "SHOW", "SELECT 1", 1))
 		case 'T':
 			rest := m.body[2:]
 			text := "T"

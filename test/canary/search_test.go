@@ -75,7 +75,7 @@ func (f *finder) find(b []byte) (column, found string) {
 	for i, m := range []map[string]string{f.folded, f.exact} {
 		in := string(b)
 		if i == 0 {
-			in = strings.ToLower(in)
+			in = lower(b)
 		}
 		for at := 0; at+5 <= len(in); at++ {
 			if word, bit := startOf(in[at:]); f.starts[i][word]&bit == 0 {
@@ -85,11 +85,28 @@ func (f *finder) find(b []byte) (column, found string) {
 				if at+size > len(in) {
 					continue
 				}
-				if c, ok := m[in[at:at+size]]; ok {
+				if c, ok := m[in[at:at+size]]; ok && (i == 1 || cased(string(b[at:at+size]))) {
 					return c, in[at : at+size]
 				}
 			}
 		}
 	}
 	return "", ""
+}
+
+// cased says whether a text is in lower case, in upper case, or begins with one capital: what is between these is
+// somebody else's base64.
+func cased(s string) bool {
+	return s == strings.ToLower(s) || s == strings.ToUpper(s) || s[1:] == strings.ToLower(s[1:])
+}
+
+// lower is in lower case what is ASCII: no byte moves.
+func lower(b []byte) string {
+	out := slices.Clone(b)
+	for i, c := range out {
+		if 'A' <= c && c <= 'Z' {
+			out[i] += 'a' - 'A'
+		}
+	}
+	return string(out)
 }
