@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"gatehouse/internal/record"
@@ -126,8 +127,9 @@ func TestCopyIn(t *testing.T) {
 		t.Error(err)
 	}
 	_, err = conn.PgConn().CopyFrom(within(t), strings.NewReader("600000\n600001\nwrong\n"+strings.Repeat("600002\n", 200000)), "COPY "+name+"(id) FROM STDIN")
-	if err == nil || !strings.Contains(err.Error(), "22P02") {
-		t.Error(err)
+	var e *pgconn.PgError
+	if !errors.As(err, &e) || e.Code != "22P02" || e.Where != "COPY "+name+", line 3" || strings.Contains(e.Message, "wrong") {
+		t.Errorf("%+v", e)
 	}
 	_, err = conn.PgConn().CopyFrom(within(t), strings.NewReader("1\n"), "COPY "+name+"(id) FROM STDIN")
 	if err == nil || !strings.Contains(err.Error(), "23505") {

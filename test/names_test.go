@@ -61,6 +61,10 @@ CLOSE ALL;
 	run := func(portal string, n uint32) *pgproto3.Execute { return &pgproto3.Execute{Portal: portal, MaxRows: n} }
 	w.steps("RowDescription, ReadyForQuery I", &pgproto3.Describe{ObjectType: 'P', Name: "a"}, sync)
 	w.steps("ParseComplete, ReadyForQuery I", parse("d", "DECLARE c CURSOR FOR SELECT email FROM customers ORDER BY id"), sync)
+	query("CommandComplete CLOSE CURSOR, CommandComplete DECLARE CURSOR, ReadyForQuery I", "CLOSE a; DECLARE a CURSOR WITH HOLD FOR SELECT id, email FROM customers WHERE id < 5 ORDER BY id")
+	w.steps("DataRow, DataRow, PortalSuspended, DataRow, PortalSuspended, ReadyForQuery I", run("a", 2), run("a", 1), sync)
+	query(one+"CommandComplete FETCH 1, ReadyForQuery I", "FETCH a")
+	w.steps("CommandComplete SELECT 0, ReadyForQuery I", run("a", 0), sync)
 	query("CommandComplete BEGIN, ReadyForQuery T", "BEGIN")
 	w.steps("BindComplete, CommandComplete DECLARE CURSOR, ParseComplete, BindComplete, RowDescription, DataRow, DataRow, CommandComplete FETCH 2, ReadyForQuery T",
 		bind("", "d"), run("", 0), parse("f", "FETCH 2 FROM c"), bind("", "f"), &pgproto3.Describe{ObjectType: 'P'}, run("", 0), sync)

@@ -63,6 +63,10 @@ DISCARD ALL;
 	path("public")
 	query("CommandComplete SET, RowDescription, ErrorResponse 22012, ReadyForQuery I", "SET search_path TO a; SELECT 1/(id-id) FROM public.products")
 	path("public")
+	const unqualified = "SELECT 1 FROM orders LIMIT 1"
+	query(row+"ReadyForQuery I", unqualified)
+	query(row+"ReadyForQuery I", "SELECT set_config('search_path', '', false)")
+	query("ErrorResponse 42P01, ReadyForQuery I", unqualified)
 	query("CommandComplete SET, ReadyForQuery I", `SET search_path TO a, "B"`)
 	path(`a, "B"`)
 	query("ErrorResponse 42P01, ReadyForQuery I", "SELECT 1 FROM orders LIMIT 1")

@@ -153,6 +153,13 @@ func (r *replay) text(at time.Time, ev record.Event) error {
 		}
 	case gate.ResultRows:
 		return r.result(ev)
+	case gate.Notified:
+		var b gate.NotificationBody
+		if read(&b) {
+			fmt.Fprintln(r.out)
+			r.say("+%s  notification on %s: %s", at.Sub(r.opened).Round(time.Millisecond), b.Channel, line(b.Payload, 120))
+			r.current = 0
+		}
 	case gate.StreamBytes:
 		var b gate.StreamBody
 		if read(&b) {

@@ -19,6 +19,7 @@ const (
 	ResultRows    EventKind = "result.rows"
 	StreamBytes   EventKind = "stream.bytes"
 	Alerted       EventKind = "alert"
+	Notified      EventKind = "notification"
 	Responded     EventKind = "response"
 	SessionClosed EventKind = "session.close"
 )
@@ -106,6 +107,12 @@ type StreamBody struct {
 	Ended  string `json:"ended"`
 	Bytes  uint64 `json:"bytes"`
 	SHA256 string `json:"sha256"` // of the bytes without the protocol's framing, in hex
+}
+
+// NotificationBody is the body of Notified: what came to the client without a request.
+type NotificationBody struct {
+	Channel string `json:"channel"`
+	Payload string `json:"payload,omitempty"`
 }
 
 // Outcome is the body of Responded: how a forwarded request ended.

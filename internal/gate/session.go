@@ -157,6 +157,15 @@ func (s *Session) Close(reason, detail string) error {
 	return s.recording.Close(SessionEnd{Closed: s.gate.cfg.Now(), Reason: reason, Detail: detail, Requests: s.requests})
 }
 
+// Record writes what comes to the client without a request, before the client gets it. After an error the
+// session must end.
+func (s *Session) Record(events ...Event) error {
+	if err := s.recording.Append(false, events...); err != nil {
+		return s.unrecorded(err)
+	}
+	return nil
+}
+
 // live says whether something may start now; concluding says that it does nothing but end a transaction.
 func (s *Session) live(concluding bool) error {
 	s.mu.Lock()

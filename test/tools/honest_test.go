@@ -144,3 +144,8 @@ func (b *bed) rawForms(t testing.TB, database string) []string {
 func TestHonestStatements(t *testing.T) {
 	compare(t, bedOf(t, ""), "shop", "testdata/honest.sql")
 }
+
+// TestHonestSessions: COPY, cursors, statements prepared in SQL and settings.
+func TestHonestSessions(t *testing.T) {
+	compare(t, bedOf(t, ""), "shop", "testdata/honest-sessions.sql")
+}

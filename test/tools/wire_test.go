@@ -110,6 +110,10 @@ func say(b *strings.Builder, m pgproto3.BackendMessage) {
 				fmt.Fprintf(b, " %q", v)
 			}
 		}
+	case *pgproto3.CopyOutResponse:
+		fmt.Fprintf(b, "CopyOutResponse %d %v", m.OverallFormat, m.ColumnFormatCodes)
+	case *pgproto3.CopyData:
+		fmt.Fprintf(b, "CopyData %q", m.Data)
 	case *pgproto3.CommandComplete:
 		fmt.Fprintf(b, "CommandComplete %s", m.CommandTag)
 	case *pgproto3.ErrorResponse:

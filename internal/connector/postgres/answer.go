@@ -76,7 +76,7 @@ type answering struct {
 // where an answer needs it.
 func (s *session) answer() {
 	defer close(s.dead)
-	for items := range s.queue {
+	for items, ok := s.due(); ok; items, ok = s.due() {
 		s.take(items)
 		s.outstanding.Add(-1)
 	}
@@ -226,8 +226,12 @@ func (s *session) next() (byte, []byte, error) {
 			return 0, nil, connectionLost(s.target.connection.Name)
 		}
 		switch typ {
-		case 'N', 'A':
-			// Notices can carry values; notifications come from other sessions.
+		case 'N':
+			// Notices can carry values.
+		case 'A':
+			if err := s.notification(body); err != nil {
+				return 0, nil, err
+			}
 		case 'S':
 			if err := s.parameter(body); err != nil {
 				return 0, nil, err
@@ -326,6 +330,7 @@ func (s *session) forwardError(body []byte) (string, error) {
 	if err != nil {
 		return "", s.breach("a malformed ErrorResponse")
 	}
+	where := copyLine.FindString(values['W'])
 	for _, code := range []byte("PpqWFLR") { // they speak of the text that was printed
 		delete(values, code)
 	}
@@ -336,6 +341,7 @@ func (s *session) forwardError(body []byte) (string, error) {
 	if s.redacting.Load() {
 		values = guard.RedactError(values)
 	}
+	values['W'] = where
 	s.out = encodeError(s.out, 'E', values)
 	return values['C'] + ": " + values['M'], nil
 }
@@ -413,7 +419,7 @@ func (s *session) answerQuery(it *item) error {
 				return err
 			}
 		case 'C':
-			if err := s.complete(body); err != nil {
+			if body, err = s.complete(body); err != nil {
 				return err
 			}
 			if !s.muted && s.limitError(r, true) != nil {
@@ -481,7 +487,7 @@ func (s *session) answerExecute(it *item) error {
 			}
 			continue
 		case 'C':
-			if err := s.complete(body); err != nil {
+			if body, err = s.complete(body); err != nil {
 				return err
 			}
 			if !s.muted && s.limitError(r, true) != nil {
@@ -498,6 +504,10 @@ func (s *session) answerExecute(it *item) error {
 			}
 			s.forward(typ, body)
 			s.current = nil
+			if p.server != "" { // another Execute of the cursor is another request
+				s.finished = append(s.finished, r)
+				return nil
+			}
 			return p.entry.Record(r.events...) // it can be executed again
 		case 'E':
 			it.copy.fail()

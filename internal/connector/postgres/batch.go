@@ -198,7 +198,8 @@ type step struct {
 	message   *message
 	statement *prepared
 	portal    *portal
-	request   int // index of the request whose entry it needs; -1: none
+	request   int    // index of the request whose entry it needs; -1: none
+	fetch     string // what the Execute of a cursor of SQL stands for
 }
 
 func (d *draft) statement(name string) *prepared {
@@ -261,6 +262,10 @@ func (s *session) draft(batch []message) *draft {
 				session: s, text: st.statement.text, statement: st.statement, position: s.position(),
 				values: st.message.bind.parameters(st.statement.types), draft: d, step: i,
 			}
+			d.requests = append(d.requests, st.portal.asked)
+		case st.message.typ == 'E' && st.portal.server != "":
+			st.request = len(d.requests)
+			st.portal.asked = &request{session: s, text: st.fetch, statement: st.statement, position: s.position(), draft: d, step: i}
 			d.requests = append(d.requests, st.portal.asked)
 		}
 	}
@@ -355,6 +360,10 @@ func (d *draft) describe(m *message, st *step) {
 
 func (d *draft) execute(m *message, st *step) {
 	if st.portal = d.portal(m.execute.portal); st.portal == nil {
+		if d.session.state.Cursor(m.execute.portal) != nil {
+			d.fetch(m, st)
+			return
+		}
 		d.err = nameError("34000", fmt.Sprintf("portal %q does not exist", shorten(m.execute.portal)), "Bind it again.")
 		return
 	}
@@ -476,7 +485,7 @@ func (st *step) encode(frames []byte, items []item, entry *gate.Entry) ([]byte, 
 		return appendMessage(frames, 'C', []byte{m.describe.kind}, []byte(st.serverName()), []byte{0}), append(items, item{kind: answerClose})
 	case 'E':
 		n := m.execute.rows
-		return appendMessage(frames, 'E', []byte(m.execute.portal), []byte{0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}),
+		return appendMessage(frames, 'E', []byte(st.portalName()), []byte{0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}),
 			append(items, item{kind: answerExecute, portal: st.portal})
 	}
 	return frames, items

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"hash"
+	"regexp"
 	"sync/atomic"
 
 	"gatehouse/internal/gate"
@@ -25,6 +26,9 @@ type copyIn struct {
 	bytes uint64
 	out   []byte // for the database, not yet written
 }
+
+// copyLine is the part of an error's context that says which of the client's own lines is wrong.
+var copyLine = regexp.MustCompile(`^COPY [^,\n]*, line [0-9]+`)
 
 func newCopyIn(e *gate.Entry) *copyIn {
 	return &copyIn{entry: e, begun: make(chan struct{}, 1), over: make(chan struct{})}

@@ -124,6 +124,7 @@ func acts(plans []*guard.Plan) bool {
 // outstanding. Its errMoved leaves the session as if the batch had
 // not been sent: it can be understood again.
 func (s *session) sendGrounded(entries []*gate.Entry, plans []*guard.Plan, frames []byte, items []item, ends, inside bool) error {
+	s.listens(items)
 	if s.status == 'E' { // it fails by itself
 		plans = nil
 	}

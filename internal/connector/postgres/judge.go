@@ -217,11 +217,12 @@ func (s *session) send(entries []*gate.Entry, frames []byte, items []item) error
 		return err
 	}
 	s.pending.Add(1)
+	s.listens(items)
 	items = append(items, item{kind: answerBatchEnd})
 	for i := range items {
 		items[i].copy = s.copy
 	}
-	if s.copy == nil && len(frames) <= maxExchange && s.outstanding.Load() == 0 {
+	if s.copy == nil && !s.listening.Load() && len(frames) <= maxExchange && s.outstanding.Load() == 0 {
 		return s.exchange(frames, items)
 	}
 	if err := s.push(items); err != nil {
@@ -275,6 +276,9 @@ func (s *session) exchange(frames []byte, items []item) error {
 
 // exchanged answers a small batch that was just sent.
 func (s *session) exchanged(items []item) error {
+	if s.listening.Load() {
+		return s.push(items)
+	}
 	if s.up.in.r.Buffered() == 0 && !s.up.socket.readable(patience) { // it takes longer
 		return s.push(items)
 	}
@@ -285,8 +289,10 @@ func (s *session) exchanged(items []item) error {
 // inlined says that the judge reads the database's answers itself until over is called: the client is watched
 // meanwhile, where it takes long.
 func (s *session) inlined() (over func()) {
+	s.reading.Lock()
 	s.inline = true
 	return func() {
+		defer s.reading.Unlock()
 		s.inline = false
 		if s.unwatch != nil {
 			s.unwatch()
@@ -315,7 +321,7 @@ func (s *session) takeNow(items []item) error {
 
 // push hands answers to the answering goroutine, or gives those that need no database at once.
 func (s *session) push(items []item) error {
-	if s.outstanding.Load() == 0 && !slices.ContainsFunc(items, func(it item) bool { return it.kind > answerBarrier }) {
+	if !s.listening.Load() && s.outstanding.Load() == 0 && !slices.ContainsFunc(items, func(it item) bool { return it.kind > answerBarrier }) {
 		return s.takeNow(items)
 	}
 	s.outstanding.Add(1)

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"gatehouse/internal/gate"
@@ -198,6 +199,26 @@ func (st *step) serverName() string {
 	return st.message.describe.name
 }
 
+// fetch is an Execute of a cursor that was declared in SQL: a FETCH, which is judged as one.
+func (d *draft) fetch(m *message, st *step) {
+	name := m.execute.portal
+	count := "ALL"
+	if m.execute.rows > 0 {
+		count = strconv.Itoa(int(m.execute.rows))
+	}
+	st.fetch = "FETCH FORWARD " + count + ` FROM "` + strings.ReplaceAll(name, `"`, `""`) + `"`
+	st.statement = &prepared{}
+	st.portal = &portal{server: d.session.state.Cursor(name).Server, statement: st.statement}
+}
+
+// portalName is the portal of an Execute, as the database knows it.
+func (st *step) portalName() string {
+	if st.portal != nil && st.portal.server != "" {
+		return st.portal.server
+	}
+	return st.message.execute.portal
+}
+
 // to is the body of a Bind for a statement as the database knows it.
 func (m *bindMessage) to(statement string) []byte {
 	if statement == m.statement {
@@ -210,8 +231,7 @@ func (m *bindMessage) to(statement string) []byte {
 
 // clientNames takes the gateway's names out of an error that speaks of a statement or a cursor.
 func clientNames(values map[byte]string) {
-	switch state := values['C']; {
-	case strings.HasPrefix(state, "26"), strings.HasPrefix(state, "34"), strings.HasPrefix(state, "24"), strings.HasPrefix(state, "42P0"), strings.HasPrefix(state, "55"):
+	if strings.Contains(values['M'], ":") {
 		values['M'] = guard.ClientNames(values['M'])
 	}
 }

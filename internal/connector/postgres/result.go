@@ -55,21 +55,35 @@ func (s *session) gatherRows() {
 	}
 }
 
-// complete notes how a statement ended. A command that the plan does not have is a breach.
-func (s *session) complete(body []byte) error {
+// complete notes how a statement ended, and gives what the client is told. A command that the plan does not have is
+// a breach.
+func (s *session) complete(body []byte) ([]byte, error) {
 	s.gatherRows()
 	f := fields{b: body}
 	tag := f.string()
 	if err := f.end("CommandComplete"); err != nil {
-		return s.breach("a malformed CommandComplete")
+		return nil, s.breach("a malformed CommandComplete")
 	}
 	s.current.outcome.Summary = tag
 	s.current.copiedRows(tag)
 	if p := s.current.plan; p == nil || !slices.ContainsFunc(p.Statements, func(st guard.Statement) bool { return fits(tag, &st) }) {
-		return s.breach("another command than was asked for: " + tag)
+		return nil, s.breach("another command than was asked for: " + tag)
+	}
+	if answersFor(s.current) == guard.Show { // a SELECT was sent for it
+		body = []byte("SHOW\x00")
 	}
 	s.succeeded(s.current)
-	return nil
+	return body, nil
+}
+
+// answersFor is the verb of the statement that has just ended, where another was sent for it.
+func answersFor(r *result) guard.Verb {
+	if r.done < len(r.plan.Statements) {
+		if st := &r.plan.Statements[r.done]; st.Answers != "" {
+			return st.Verb
+		}
+	}
+	return ""
 }
 
 // fits says whether a statement ends with the command tag.
@@ -80,8 +94,10 @@ func fits(tag string, st *guard.Statement) bool {
 		verb = st.Answers
 	}
 	switch verb {
+	case guard.Maintain:
+		words = []string{"VACUUM", "ANALYZE", "REINDEX", "CLUSTER"}
 	case guard.Fetch:
-		words = []string{"FETCH", "MOVE"}
+		words = []string{"FETCH", "MOVE", "SELECT"} // SELECT by an Execute of the cursor
 	case guard.Begin:
 		words = []string{"BEGIN", "START TRANSACTION"}
 	case guard.Commit:

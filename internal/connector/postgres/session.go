@@ -51,6 +51,8 @@ type session struct {
 	queue       chan []item
 	outstanding atomic.Int64  // lists of items that were pushed and not yet taken
 	dead        chan struct{} // closed when the answering goroutine has ended
+	listening   atomic.Bool   // notifications are passed on as they come
+	reading     sync.Mutex    // held by the judge while it answers, and while notifications are looked for
 	answered    atomic.Uint64 // the last batch after which no transaction was open
 
 	answering // the answering goroutine's own

@@ -100,7 +100,7 @@ func declareTypes(list []uint32) declaredTypes {
 func (t *target) plan(ctx context.Context, catalog *guard.Catalog, slice *policy.Slice, text string, at moment) (*guard.Plan, error) {
 	key := planKey{text: text, epoch: catalog.Epoch, slice: slice.Key(), types: at.types.key}
 	if p := at.state.Path(); p != nil {
-		key.path = p.Spelled
+		key.path = "=" + p.Spelled // an empty one is not the connection's own
 	}
 	if k := t.plans.get(key); k != nil {
 		return k.plan, nil

@@ -146,6 +146,7 @@ func FuzzMessages(f *testing.F) {
 		c := &client{}
 		c.parameters(b)
 		splitOptions(string(b))
+		decodeNotification(b)
 	})
 }
 

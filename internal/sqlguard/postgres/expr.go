@@ -106,7 +106,7 @@ func (a *analysis) expr(n *pg.Node, s *scope) error {
 		}
 		return a.exprs(s, v.XmlSerialize.Expr)
 	case *pg.Node_FuncCall:
-		if setting, err := a.settingFunction(n, v.FuncCall, s); setting {
+		if setting, err := a.ownFunction(n, v.FuncCall, s); setting {
 			return err
 		}
 		return a.function(n, v.FuncCall, s)

@@ -296,5 +296,5 @@ func (a *analysis) top(n *pg.Node) error {
 	case *pg.Node_PrepareStmt, *pg.Node_ExecuteStmt, *pg.Node_DeallocateStmt, *pg.Node_DeclareCursorStmt, *pg.Node_FetchStmt, *pg.Node_ClosePortalStmt:
 		return a.namesStatement(n)
 	}
-	return a.notBuilt(0, statementName(n)+" statements are")
+	return a.more(n)
 }

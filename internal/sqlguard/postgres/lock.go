@@ -7,15 +7,19 @@ const Lock Verb = "LOCK TABLE"
 
 const accessShare = 1 // AccessShareLock (PostgreSQL's lockdefs.h)
 
-// lock understands LOCK TABLE … IN ACCESS SHARE MODE, which a read takes too: dumps lock what they will read.
+// lock understands LOCK TABLE. The mode ACCESS SHARE is what a read takes too: dumps lock what they will read.
+// Any other needs what the server asks for it: that the table may be updated.
 func (a *analysis) lock(v *pg.LockStmt) error {
-	if v.Mode != accessShare {
-		return a.notBuilt(0, "LOCK TABLE in another mode than ACCESS SHARE is")
-	}
 	a.walk(v)
 	a.statement.Verb = Lock
 	for _, n := range v.Relations {
 		a.walk(n)
+		if v.Mode != accessShare {
+			if _, err := a.existing(n.GetRangeVar(), "update"); err != nil {
+				return err
+			}
+			continue
+		}
 		r, err := a.lookup(n.GetRangeVar())
 		if err != nil {
 			return err

@@ -62,6 +62,10 @@ const (
 	Fetch       Verb = "FETCH"
 	CloseCursor Verb = "CLOSE"
 	Discard     Verb = "DISCARD"
+	Listen      Verb = "LISTEN"
+	Unlisten    Verb = "UNLISTEN"
+	Notify      Verb = "NOTIFY"
+	Maintain    Verb = "VACUUM"
 )
 
 // Statement is one statement of a plan.

@@ -162,6 +162,7 @@ func (a *analysis) targets(list []*pg.Node, s *scope) ([]column, error) {
 			out = append(out, cols...)
 			continue
 		}
+		nameSetting(t)
 		before := len(a.rewrites)
 		if err := a.apart(func() error { return a.exprs(s, t.Val) }); err != nil {
 			return nil, err

@@ -401,3 +401,11 @@ func Beginning(p *Path) *State {
 	}
 	return &State{now: kept{path: p}, start: kept{path: p}}
 }
+
+// nameSetting keeps the name of an output that reads the search path, which becomes a constant.
+func nameSetting(t *pg.ResTarget) {
+	f := t.Val.GetFuncCall()
+	if names := stringsOf(f.GetFuncname()); t.Name == "" && len(names) > 0 && names[len(names)-1] == "current_setting" && len(f.Args) > 0 && strings.EqualFold(constant(f.Args[0]), "search_path") {
+		t.Name = "current_setting"
+	}
+}

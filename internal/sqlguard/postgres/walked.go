@@ -25,7 +25,8 @@ var frames = listed(`ParseResult RawStmt Node List String Integer Float Boolean 
 	OnConflictClause InferClause IndexElem A_Indices ColumnDef Constraint AlterTableCmd
 	TransactionStmt VariableSetStmt VariableShowStmt CreateStmt IndexStmt
 	AlterTableStmt DropStmt TruncateStmt CopyStmt PrepareStmt ExecuteStmt
-	DeallocateStmt DiscardStmt DeclareCursorStmt FetchStmt ClosePortalStmt`)
+	ListenStmt UnlistenStmt NotifyStmt LockStmt
+	VacuumStmt ReindexStmt ClusterStmt DeallocateStmt DiscardStmt DeclareCursorStmt FetchStmt ClosePortalStmt`)
 
 // unwalked finds a node that no rule has looked at: a clause that was forgotten must not reach the server.
 // It goes before the sub-selects of scans are written, which are this package's own.

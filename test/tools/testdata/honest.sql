@@ -590,7 +590,6 @@ SELECT pg_size_pretty(123456789::bigint), pg_size_pretty(5e12::numeric), pg_size
 SELECT hashtext('a'), hashint4(5), hashfloat8(1.5)
 -- @settings-function
 SELECT current_setting('TimeZone'), current_setting('server_version_num')::int > 0
--- refused: current_setting is not built yet
 -- @sleep-zero
 SELECT pg_sleep(0)
 -- refused: pg_sleep holds a session for as long as the client likes; it is not on the list
