@@ -41,6 +41,9 @@ func (a *analysis) merge(v *pg.MergeStmt) error {
 	if it == nil {
 		return a.notUnderstood(nil, v.Relation.GetLocation(), "A MERGE that does nothing was not understood.")
 	}
+	if len(a.rowsOf("read", it.relation)) > 0 { // which rows match would tell about the others
+		return a.notBuilt(v.Relation.Location, "MERGE into tables with a row filter ("+it.relation.Name.String()+") is")
+	}
 	source, err := a.fromItem(v.SourceRelation, s, nil)
 	if err != nil {
 		return err
