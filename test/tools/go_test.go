@@ -218,7 +218,7 @@ func useLibPQ(t *testing.T, r road, binary string) string {
 		_, err := tx.ExecContext(ctx, text)
 		out.say("transaction", []any{text, state(err)})
 	}
-	copying, err := tx.PrepareContext(ctx, pq.CopyIn("drivers", "id", "t"))
+	copying, err := tx.PrepareContext(ctx, `COPY "drivers" ("id", "t") FROM STDIN`)
 	out.say("copy", state(err))
 	if err == nil {
 		for i := range 100 {
