@@ -110,7 +110,7 @@ func TestRefusedCatalogs(t *testing.T) {
 		"SELECT query_to_xml('SELECT 1', true, true, '')", "SELECT table_to_xml('customers', true, true, '')", "SELECT schema_to_xml('public', true, true, '')",
 		"SELECT pg_read_file('PG_VERSION')", "SELECT pg_ls_dir('.')", "SELECT pg_relation_filepath('customers')", "SELECT pg_filenode_relation(0, 1259)", "SELECT lo_get(1)",
 		"SELECT * FROM pg_stat_get_activity(NULL)", "SELECT pg_identify_object(1259, 16384, 0)", "SELECT pg_get_object_address('table', '{hidden_table}', '{}')",
-		"SELECT current_setting('data_directory')", "SELECT current_setting('hba_file')", "SELECT current_setting('app.secret', true)", "SHOW data_directory", "SHOW ALL",
+		"SELECT current_setting('data_directory')", "SELECT current_setting('hba_file')", "SHOW data_directory", "SHOW ALL",
 		"SELECT 'other.==='::regoper", "SELECT currtid2('customers', '(0,1)')", "SELECT has_server_privilege('x', 'USAGE')",
 		"SELECT relname FROM pg_class FOR UPDATE", "UPDATE pg_class SET relname = 'x'", "DELETE FROM pg_catalog.pg_class", "INSERT INTO pg_class SELECT * FROM pg_class", "COPY pg_authid TO STDOUT",
 		"SELECT pg_get_userbyid(_gatehouse_a.o) FROM (SELECT 10::oid AS o) _gatehouse_a, pg_class WHERE format_type(reltype, NULL) = ''",
@@ -118,6 +118,11 @@ func TestRefusedCatalogs(t *testing.T) {
 	} {
 		if got := answer(ctx, all, query); !strings.HasPrefix(got, "error: ") {
 			t.Errorf("%s is answered: %.300s", query, got)
+		}
+	}
+	for _, name := range []string{"data_directory", "hba_file", "DATA_DIRECTORY", "search_path"} {
+		if got := answer(ctx, all, "SELECT current_setting(lower('"+name[:3]+"') || '"+name[3:]+"')"); got != "current_setting|\n∅|\n" {
+			t.Errorf("%s is shown: %.300s", name, got)
 		}
 	}
 }

@@ -117,10 +117,13 @@ var psqlCommands = strings.Split(strings.TrimSpace(`
 \sv+ totals
 \encoding
 \sf nothing
+\dconfig
+\dconfig work_mem
 `), "\n")
 
 // notAsDirect are the commands whose output differs, each with its reason.
 var notAsDirect = map[string]string{
+	`\dconfig`: "a list of harmless settings", `\dconfig work_mem`: "",
 	`\dRs`: "direct access to pg_subscription is for superusers alone",
 	`\l`:   "other databases of the server are not shown", `\l+`: "other databases of the server are not shown",
 }

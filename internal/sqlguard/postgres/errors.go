@@ -48,8 +48,6 @@ func (a *analysis) notBuilt(location int32, what string) *Error {
 // remedyFor says what to do instead of something that is not built.
 func remedyFor(what string) string {
 	switch {
-	case strings.HasPrefix(what, "Reads of the system catalogs"):
-		return "Name the tables themselves (psql's \\d reads the catalogs): SELECT * FROM a table with LIMIT 1 shows its columns."
 	case strings.HasSuffix(what, " statements are"):
 		return "This kind of statement cannot be sent; docs/postgres.md lists those that can."
 	}

@@ -73,6 +73,14 @@ func shop() Environment {
 		Relations: map[Name]*Relation{}, ByOID: map[uint32]*Relation{},
 		Types: map[Name]*Type{{"public", "mood"}: {OID: 1, Name: Name{"public", "mood"}, Kind: 'e'}},
 	}
+	c.Schemas = map[string]uint32{"public": 2200}
+	oid, name := Name{"pg_catalog", "oid"}, Name{"pg_catalog", "name"}
+	c.System = map[Name]*Relation{
+		{"pg_catalog", "pg_class"}: {OID: 1259, Name: Name{"pg_catalog", "pg_class"}, Kind: Table, Columns: []Column{
+			col(1, "oid", oid, "oid"), col(2, "relname", name, "name"), col(3, "relnamespace", oid, "oid"), col(4, "reltype", oid, "oid"), col(34, "of_the_future", text, "text"),
+		}},
+		{"pg_catalog", "pg_authid"}: {OID: 1260, Name: Name{"pg_catalog", "pg_authid"}, Kind: Table, Columns: []Column{col(1, "oid", oid, "oid")}},
+	}
 	for _, r := range []*Relation{customers, orders, audited, names, odd, vault, log, part, below} {
 		c.Relations[r.Name], c.ByOID[r.OID] = r, r
 	}

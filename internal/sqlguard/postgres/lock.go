@@ -1,6 +1,10 @@
 package postgres
 
-import pg "github.com/pganalyze/pg_query_go/v6"
+import (
+	pg "github.com/pganalyze/pg_query_go/v6"
+
+	"gatehouse/internal/policy"
+)
 
 // Lock is LOCK TABLE.
 const Lock Verb = "LOCK TABLE"
@@ -24,10 +28,10 @@ func (a *analysis) lock(v *pg.LockStmt) error {
 		if err != nil {
 			return err
 		}
-		if err := a.readable(r, n.GetRangeVar().Location); err != nil {
-			return err
+		if table := a.barred(r); table != nil {
+			return a.denied(n.GetRangeVar().Location, "The statement locks "+table.ID+", which no policy permits to read.", policy.Touch{Action: "read", Resource: *table})
 		}
-		if r.Kind == View || r.Kind == MaterializedView {
+		if r.Kind != Table && r.Kind != PartitionedTable {
 			return a.notBuilt(n.GetRangeVar().Location, "Locks on views are")
 		}
 		a.touch("read", a.env.Catalog.TableResource(r.Name))

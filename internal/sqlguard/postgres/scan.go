@@ -18,7 +18,7 @@ func (a *analysis) lookup(v *pg.RangeVar) (*Relation, error) {
 	}
 	if v.Schemaname != "" {
 		if isSystemSchema(v.Schemaname) {
-			return nil, a.notBuilt(v.Location, "Reads of the system catalogs are")
+			return nil, a.notSystem(v)
 		}
 		if r := a.env.Catalog.Relations[Name{v.Schemaname, v.Relname}]; r != nil {
 			return r, nil
@@ -26,7 +26,7 @@ func (a *analysis) lookup(v *pg.RangeVar) (*Relation, error) {
 		return nil, a.unknownTable(v.Schemaname+"."+v.Relname, v.Location)
 	}
 	if strings.HasPrefix(v.Relname, "pg_") {
-		return nil, a.notBuilt(v.Location, "Reads of the system catalogs are")
+		return nil, a.notSystem(v)
 	}
 	for _, schema := range a.env.Catalog.SearchPath {
 		if r := a.env.Catalog.Relations[Name{schema, v.Relname}]; r != nil {

@@ -20,7 +20,6 @@ type Seen struct {
 	full      oids // those of them without a hidden column
 	partial   oids // the others
 	plain     oids // those without a hidden or masked column
-	views     oids // views whose definition names nothing that is hidden
 	filtered  oids // those of which not every row is seen: how many there are is not shown
 	functions oids
 	types     oids
@@ -133,12 +132,6 @@ func NewSeen(c *Catalog, sight Sight) *Seen {
 	for _, list := range []oids{s.relations, s.full, s.partial, s.plain, s.filtered, s.functions, s.types, s.unnamed, s.schemas, s.whole} {
 		slices.Sort(list)
 	}
-	for oid, r := range c.ByOID {
-		if (r.Kind == View || r.Kind == MaterializedView) && s.definable(r) {
-			s.views = append(s.views, oid)
-		}
-	}
-	slices.Sort(s.views)
 	slices.Sort(s.attributes)
 	slices.Sort(s.covered)
 	return s
@@ -204,24 +197,6 @@ func (s *Seen) relation(c *Catalog, sight Sight, r *Relation, usable, unusable m
 			s.attributes = append(s.attributes, keyOf(r.OID, n))
 		}
 	}
-}
-
-// definable says whether the definition of a view names nothing that is hidden.
-func (s *Seen) definable(r *Relation) bool {
-	if r.Unknown || !s.full.has(r.OID) {
-		return false
-	}
-	for _, below := range r.Reaches {
-		if !s.full.has(below) {
-			return false
-		}
-	}
-	for _, f := range r.Calls {
-		if !s.functions.has(f.OID) {
-			return false
-		}
-	}
-	return true
 }
 
 func (o oids) has(oid uint32) bool {

@@ -256,6 +256,9 @@ func (a *analysis) settingFunction(n *pg.Node, v *pg.FuncCall, s *scope) (bool, 
 	if last != "current_setting" && last != "set_config" || len(names) > 2 || len(names) == 2 && names[0] != "pg_catalog" {
 		return false, nil
 	}
+	if last == "current_setting" && len(v.Args) > 0 && v.Args[0].GetAConst() == nil {
+		return true, a.computedSetting(v, s)
+	}
 	if len(v.Args) == 0 || v.Args[0].GetAConst().GetSval() == nil || v.AggFilter != nil || v.Over != nil || len(v.AggOrder) > 0 {
 		return true, refused(NotUnderstood, "42501", a.at(v.Location), "The name of a setting must be a constant.", "Write it as one.")
 	}

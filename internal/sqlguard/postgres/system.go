@@ -192,7 +192,8 @@ func (s *Seen) uncounted(oid string) string {
 	}
 	return either(anyOf(oid, s.filtered),
 		oid+" IN (SELECT i.indexrelid FROM pg_catalog.pg_index AS i WHERE "+anyOf("i.indrelid", s.filtered)+")",
-		oid+" IN (SELECT r.reltoastrelid FROM pg_catalog.pg_class AS r WHERE "+anyOf("r.oid", s.filtered)+")")
+		oid+" IN (SELECT r.reltoastrelid FROM pg_catalog.pg_class AS r WHERE "+anyOf("r.oid", s.filtered)+")",
+		fmt.Sprintf("%[1]s IN (SELECT d.objid FROM pg_catalog.pg_depend AS d WHERE d.classid = %[2]d AND d.refclassid = %[2]d AND d.deptype IN ('a', 'i') AND %[3]s)", oid, classRelation, anyOf("d.refobjid", s.filtered)))
 }
 
 // counted is the condition that the size of a relation may be shown.

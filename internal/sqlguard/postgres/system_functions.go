@@ -93,7 +93,7 @@ var catalogFunctions = func() map[string]catalogFunction {
 		plain pg_index_has_property index -
 		plain pg_indexam_has_property -
 		plain pg_sequence_parameters class
-		plain pg_sequence_last_value class
+		plain pg_sequence_last_value size
 		plain ts_token_type parser
 		plain pg_get_userbyid -
 		plain pg_encoding_to_char -
@@ -191,7 +191,7 @@ func also(yes bool, text string) string {
 func (s *Seen) guardCondition(kind, oid string) string {
 	switch kind {
 	case "view":
-		return either(builtin(oid), anyOf(oid, s.views))
+		return either(builtin(oid), oid+" IN (SELECT w.ev_class FROM pg_catalog.pg_rewrite AS w WHERE w.rulename = '_RETURN' AND "+s.rule()+")")
 	case "full":
 		return either(builtin(oid), anyOf(oid, s.full))
 	case "rule":
@@ -202,11 +202,13 @@ func (s *Seen) guardCondition(kind, oid string) string {
 	return s.object(kind, oid)
 }
 
-// rule is the condition that the definition of a rule, w in pg_rewrite, names nothing that is hidden.
+// rule is the condition that the definition of a rule, w in pg_rewrite, names nothing that is hidden: the server
+// keeps what it depends on, by column.
 func (s *Seen) rule() string {
-	return either(builtin("w.oid"), anyOf("w.ev_class", s.views), both("w.rulename <> '_RETURN'", anyOf("w.ev_class", s.full),
+	relation := either(both("d.refobjsubid = 0", either(builtin("d.refobjid"), anyOf("d.refobjid", s.relations))), s.attribute("d.refobjid", "d.refobjsubid"))
+	return either(builtin("w.oid"), both(anyOf("w.ev_class", s.relations),
 		fmt.Sprintf("NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d WHERE d.classid = %d AND d.objid = w.oid AND (d.refclassid = %d AND NOT %s OR d.refclassid = %d AND NOT %s))",
-			classRule, classRelation, parens(either(builtin("d.refobjid"), anyOf("d.refobjid", s.full))), classFunction, parens(s.object("proc", "d.refobjid")))))
+			classRule, classRelation, parens(relation), classFunction, parens(s.object("proc", "d.refobjid")))))
 }
 
 // guarded is an OID that is NULL where its object is not seen.
@@ -291,6 +293,9 @@ func (a *analysis) catalogCall(n *pg.Node, v *pg.FuncCall, f catalogFunction, s 
 		return a.notUnderstood(nil, v.Location, "The call of "+quoted(figureName(n))+" is not on the list of what is understood.")
 	}
 	for _, arg := range v.Args {
+		if counts(arg.ProtoReflect()) {
+			return a.notBuilt(v.Location, "Counts and window functions inside of "+quoted(figureName(n))+" are")
+		}
 		if arg.GetNamedArgExpr() != nil {
 			return a.notBuilt(v.Location, "Named arguments of "+quoted(figureName(n))+" are")
 		}
@@ -334,6 +339,33 @@ func (a *analysis) catalogCall(n *pg.Node, v *pg.FuncCall, f catalogFunction, s 
 		})
 	}
 	return nil
+}
+
+// counts says whether an expression holds a count of rows or a window function of its own: inside of the sub-select
+// that an argument becomes they would mean another.
+func counts(m protoreflect.Message) bool {
+	switch v := m.Interface().(type) {
+	case *pg.SubLink:
+		return false
+	case *pg.FuncCall:
+		if v.AggStar || v.Over != nil {
+			return true
+		}
+	}
+	found := false
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case f.Kind() != protoreflect.MessageKind:
+		case f.IsList():
+			for i := range v.List().Len() {
+				found = found || counts(v.List().Get(i).Message())
+			}
+		default:
+			found = found || counts(v.Message())
+		}
+		return !found
+	})
+	return found
 }
 
 // guardArgument bounds an argument to what is seen.

@@ -153,7 +153,7 @@ func (a *analysis) objectNamed(kind, text string, location int32) (*pg.Node, err
 		if len(names) == 1 && (a.env.Catalog.System[Name{"pg_catalog", names[0]}] != nil) || len(names) == 2 && a.env.Catalog.System[Name{names[0], names[1]}] != nil {
 			return same(), nil
 		}
-		if r := a.relationCalled(names); r != nil && seen.relations.has(r.OID) && (kind != "view" || seen.views.has(r.OID)) && (kind != "full" || seen.full.has(r.OID)) {
+		if r := a.relationCalled(names); r != nil && seen.relations.has(r.OID) && kind != "view" && (kind != "full" || seen.full.has(r.OID)) {
 			return number(r.OID), nil
 		}
 		return nil, nil
@@ -316,14 +316,13 @@ func (a *analysis) resolved(kind string, value *pg.Node, strict bool) (*pg.Node,
 	return a.template("(SELECT "+found+" FROM "+argument+")", value)
 }
 
-// noteOutputs notes the output columns of a statement, in every arm of it.
+// noteOutputs notes the output columns of a statement. In an arm of a set operation a value keeps its type, which
+// the others have too.
 func (a *analysis) noteOutputs(v *pg.SelectStmt) {
-	if v == nil {
+	if v.GetOp() != pg.SetOperation_SETOP_NONE {
 		return
 	}
-	a.noteOutputs(v.Larg)
-	a.noteOutputs(v.Rarg)
-	for _, t := range v.TargetList {
+	for _, t := range v.GetTargetList() {
 		a.outer[t] = true
 	}
 }

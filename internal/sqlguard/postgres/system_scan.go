@@ -27,7 +27,7 @@ func (a *analysis) system(v *pg.RangeVar) (*Relation, error) {
 		return nil, a.unknownTable(n.String(), v.Location)
 	}
 	if known == nil || a.ruleOf(n) == "" {
-		return nil, refused(NotUnderstood, "42501", a.at(v.Location), "The system catalog "+n.String()+" is not on the list of those that can be read.", "docs/postgres.md lists those that can.")
+		return nil, refused(NotUnderstood, "42501", a.at(v.Location), "The system catalog "+n.String()+" is not on the list of those that can be read.", "docs/postgres-catalogs.md lists those that can.")
 	}
 	return r, nil
 }
@@ -193,6 +193,18 @@ func catalogValues() map[string]func(*Seen, *analysis) string {
 		},
 		"pg_views.definition":    viewDefinition("viewname"),
 		"pg_matviews.definition": viewDefinition("matviewname"),
+		"pg_sequences.last_value": func(s *Seen, _ *analysis) string {
+			if len(s.filtered) == 0 {
+				return ""
+			}
+			return "CASE WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = t.schemaname AND c.relname = t.sequencename AND " + s.uncounted("c.oid") + ") THEN t.last_value END"
+		},
+		"pg_class.relchecks": func(s *Seen, _ *analysis) string {
+			if len(s.partial) == 0 {
+				return ""
+			}
+			return "CASE WHEN " + anyOf("t.oid", s.partial) + " THEN (SELECT pg_catalog.count(*) FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = t.oid AND k.contype = 'c' AND " + s.object("constraint", "k.oid") + ")::pg_catalog.int2 ELSE t.relchecks END"
+		},
 		"pg_class.relpartbound": func(s *Seen, _ *analysis) string {
 			if len(s.covered) == 0 {
 				return ""
@@ -263,5 +275,13 @@ func viewDefinition(name string) func(*Seen, *analysis) string {
 func (a *analysis) definition(schema, name string) string {
 	s := a.seenNow()
 	return a.underPath(fmt.Sprintf("(SELECT pg_catalog.pg_get_viewdef(c.oid) FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s AND %s)",
-		schema, name, either(builtin("c.oid"), anyOf("c.oid", s.views))))
+		schema, name, s.guardCondition("view", "c.oid")))
+}
+
+// notSystem refuses a system catalog where it cannot stand: it is read, and nothing else.
+func (a *analysis) notSystem(v *pg.RangeVar) *Error {
+	if v.Schemaname != "" && v.Schemaname != "pg_catalog" && v.Schemaname != "information_schema" || a.env.Catalog.System[Name{"pg_catalog", v.Relname}] == nil && v.Schemaname == "" {
+		return a.unknownTable(v.Relname, v.Location)
+	}
+	return refused(NotUnderstood, "42501", a.at(v.Location), "The system catalogs are read here, and nothing else.", "Change objects by their own statements, such as ALTER TABLE.")
 }
