@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -37,6 +38,21 @@ func TestPostgres18(t *testing.T) {
 	}
 	for name, file := range map[string]string{"shop": "honest", "extensions": "extensions", "tpch": "tpch"} {
 		t.Run(file, func(t *testing.T) { compare(t, b, name, "testdata/"+file+".sql") })
+	}
+	// What the rooms prove of the machine's own server holds for it too.
+	for room, tests := range map[string]string{
+		"connector": "^(TestEvasions|TestCatalog)$",
+		"sqlguard":  "^(TestFunctionsOfTheServer|TestMaskedOnTheServer)$",
+	} {
+		t.Run(room, func(t *testing.T) {
+			cmd := exec.Command("go", "test", "-count=1", "-v", "-run", tests, "./internal/"+room+"/postgres")
+			cmd.Dir = filepath.Join("..", "..")
+			cmd.Env = append(os.Environ(), "GATEHOUSE_POSTGRES_PROGRAMS="+postgres18(t))
+			out, err := cmd.CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "--- PASS: Test") {
+				t.Errorf("%v\n%s", err, lastLines(string(out), 60))
+			}
+		})
 	}
 	t.Run("newer", func(t *testing.T) { compare(t, b, "shop", "testdata/newer.sql") })
 }

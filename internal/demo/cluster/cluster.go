@@ -62,8 +62,11 @@ var ErrMissing = errors.New("PostgreSQL server programs (initdb, postgres) were 
 // ErrUnreachable is returned where the user that the server runs as cannot enter the folder.
 var ErrUnreachable = errors.New("the user that PostgreSQL runs as cannot enter the folder")
 
-// Programs finds the folder with initdb and postgres.
+// Programs finds the folder with initdb and postgres: the one that the environment names, on PATH, or Debian's.
 func Programs() (string, error) {
+	if dir := os.Getenv("GATEHOUSE_POSTGRES_PROGRAMS"); dir != "" {
+		return dir, nil
+	}
 	if p, err := exec.LookPath("initdb"); err == nil {
 		if resolved, err := filepath.EvalSymlinks(p); err == nil {
 			p = resolved

@@ -111,6 +111,9 @@ func (a *analysis) expr(n *pg.Node, s *scope) error {
 		}
 		return a.function(n, v.FuncCall, s)
 	}
+	if isJSON(n) && n.GetJsonTable() == nil {
+		return a.json(n.ProtoReflect(), s)
+	}
 	return a.notUnderstood(n, 0, "")
 }
 
@@ -509,6 +512,9 @@ func figure(n *pg.Node) (string, int) {
 		return "xmlserialize", 2
 	case *pg.Node_SqlvalueFunction:
 		return strings.TrimSuffix(strings.ToLower(strings.TrimPrefix(v.SqlvalueFunction.Op.String(), "SVFOP_")), "_n"), 2
+	}
+	if name := jsonName(n); name != "" {
+		return name, 2
 	}
 	return "", 0
 }

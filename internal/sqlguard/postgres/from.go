@@ -57,6 +57,8 @@ func (a *analysis) fromItem(n *pg.Node, s *scope, left []*item) ([]*item, error)
 		return a.rangeFunction(v.RangeFunction, s, left)
 	case *pg.Node_JoinExpr:
 		return a.join(v.JoinExpr, s, left)
+	case *pg.Node_JsonTable:
+		return a.jsonTable(v.JsonTable, s, left)
 	case *pg.Node_RangeTableSample:
 		return a.tableSample(n, v.RangeTableSample, s, left)
 	}

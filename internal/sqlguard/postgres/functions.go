@@ -40,6 +40,8 @@ var functions = listed(`
 
 	hashtext hashtextextended hashint2 hashint4 hashint8 hashfloat4 hashfloat8 hash_numeric hashbpchar hashchar
 	hash_array hash_range uuid_hash jsonb_hash timestamp_hash time_hash pg_column_size
+	array_sample array_shuffle array_sort array_reverse to_bin to_oct casefold crc32 crc32c date_add date_subtract
+	random_normal erf erfc gamma lgamma uuidv4 uuidv7 uuid_extract_version uuid_extract_timestamp unicode_assigned
 	gen_random_uuid num_nulls num_nonnulls pg_typeof
 	version current_database enum_first enum_last enum_range pg_size_pretty pg_size_bytes parse_ident
 	xmlagg xmlcomment any_value
