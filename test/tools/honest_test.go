@@ -142,7 +142,9 @@ func (b *bed) rawForms(t testing.TB, database string) []string {
 
 // TestHonestStatements: what people and their tools send means through the gateway what it means without.
 func TestHonestStatements(t *testing.T) {
-	compare(t, bedOf(t, ""), "shop", "testdata/honest.sql")
+	for _, file := range []string{"honest", "honest-more"} {
+		t.Run(file, func(t *testing.T) { compare(t, bedOf(t, ""), "shop", "testdata/"+file+".sql") })
+	}
 }
 
 // TestHonestSessions: COPY, cursors, statements prepared in SQL and settings.

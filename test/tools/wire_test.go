@@ -91,6 +91,8 @@ func (w *wire) exchange(messages ...pgproto3.FrontendMessage) string {
 	}
 }
 
+var schemas = strings.NewReplacer("public.", "", "pg_catalog.", "")
+
 // say writes a message down: all that a client can make use of.
 func say(b *strings.Builder, m pgproto3.BackendMessage) {
 	switch m := m.(type) {
@@ -118,7 +120,7 @@ func say(b *strings.Builder, m pgproto3.BackendMessage) {
 		fmt.Fprintf(b, "CommandComplete %s", m.CommandTag)
 	case *pgproto3.ErrorResponse:
 		// The gateway writes schemas into names; the database repeats them where the statement had none.
-		fmt.Fprintf(b, "ErrorResponse %s %s: %s", m.Severity, m.Code, strings.ReplaceAll(m.Message, "public.", ""))
+		fmt.Fprintf(b, "ErrorResponse %s %s: %s", m.Severity, m.Code, schemas.Replace(m.Message))
 		if m.Detail != "" {
 			fmt.Fprintf(b, " (%s)", m.Detail)
 		}

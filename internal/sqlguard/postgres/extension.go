@@ -151,6 +151,9 @@ func (a *analysis) fieldsOf(n *pg.Node, s *scope) []Field {
 			return o.Fields
 		}
 		var out []Field
+		if t := a.env.Catalog.composite(a.valueType(n, s)); t != nil {
+			return t.Fields
+		}
 		for _, name := range tableFunctions[figureName(n)] {
 			out = append(out, Field{Name: name})
 		}

@@ -48,7 +48,18 @@ func (a *analysis) valueType(n *pg.Node, s *scope) uint32 {
 		default:
 			return t.OID
 		}
+	case *pg.Node_AArrayExpr:
+		if list := v.AArrayExpr.Elements; len(list) > 0 {
+			if t := a.env.Catalog.TypesByOID[a.valueType(list[0], s)]; t != nil {
+				return t.Array
+			}
+		}
 	case *pg.Node_FuncCall:
+		if names := stringsOf(v.FuncCall.Funcname); populating[names[len(names)-1]] {
+			if t := a.populates(v.FuncCall); t != nil {
+				return t.OID
+			}
+		}
 		if f := a.extensionFunction(stringsOf(v.FuncCall.Funcname)); f != nil {
 			return f.Result
 		}

@@ -142,6 +142,7 @@ func (a *analysis) settingValue(name string, n *pg.Node) error {
 		return nil
 	}
 	if t := n.GetTypeCast(); t != nil && name == "timezone" && t.Arg.GetAConst() != nil {
+		a.walk(n)
 		return a.typeName(t.TypeName)
 	}
 	return a.notUnderstood(n, 0, "")
