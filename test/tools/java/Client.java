@@ -95,9 +95,9 @@ public class Client {
             s.setNull(3, Types.NUMERIC);
             say("nulls", s.executeUpdate());
         }
-        try (Statement s = c.createStatement(); ResultSet rs = s.executeQuery("SELECT id, n, t, b, d, ts, u, j, jb::text, by, a, at, f, big FROM drivers ORDER BY id")) {
+        try (Statement s = c.createStatement(); ResultSet rs = s.executeQuery("SELECT * FROM drivers ORDER BY id")) {
             ResultSetMetaData m = rs.getMetaData();
-            for (int i = 1; i <= m.getColumnCount(); i++) say("column", m.getColumnLabel(i), m.getPrecision(i), m.getScale(i));
+            for (int i = 1; i <= m.getColumnCount(); i++) say("column", m.getColumnLabel(i), m.getColumnTypeName(i), m.getColumnClassName(i), m.isAutoIncrement(i), m.isNullable(i), m.getPrecision(i), m.getScale(i));
             say("select", rows(rs));
         }
         try (PreparedStatement s = c.prepareStatement("SELECT name, price FROM products WHERE id = ?")) {

@@ -4,7 +4,7 @@ from common import failed, say
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.orm import Session, declarative_base, relationship
 
-engine = sa.create_engine("postgresql+psycopg2://", use_native_hstore=False)
+engine = sa.create_engine("postgresql+psycopg2://")
 Base = declarative_base()
 
 

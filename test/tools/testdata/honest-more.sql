@@ -107,7 +107,6 @@ SELECT set_config('statement_timeout', '5s', true)
 DISCARD PLANS
 -- @lock-table simple
 LOCK TABLE notes IN ACCESS SHARE MODE
--- refused: LOCK is not built yet
 -- @explain
 EXPLAIN (COSTS OFF) SELECT * FROM products WHERE id = 1
 -- refused: EXPLAIN is not built yet

@@ -2,6 +2,7 @@ SELECT id, name, price FROM products WHERE id < 3 ORDER BY id;
 \x on
 SELECT * FROM products WHERE id = 1;
 \x off
+SELECT id, name AS "Label", price * 2 AS twice FROM products \gdesc
 SELECT count(*) AS n FROM products \gset
 \echo :n
 \if :n
