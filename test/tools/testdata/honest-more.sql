@@ -118,7 +118,6 @@ CREATE TEMP TABLE scratch AS SELECT id FROM products; SELECT count(*) FROM scrat
 -- refused: temporary tables are not built yet
 -- @merge
 MERGE INTO notes n USING (VALUES (1, 'merged')) v(id, note) ON n.id = v.id WHEN MATCHED THEN UPDATE SET note = v.note
--- refused: MERGE is not built yet
 -- @values-typed
 SELECT * FROM (VALUES (1::int8, DATE '2024-01-01', NULL::numeric), (2, '2024-01-02', 1.5)) t(a, b, c) ORDER BY a
 -- @string-agg-ordered
