@@ -24,9 +24,9 @@ func maskText(c *Column, e policy.Exposure, value string) string {
 	case policy.MaskPartial:
 		text := plainText(c, value)
 		return "CASE WHEN pg_catalog.length(" + text + ") < 8 THEN '***' ELSE '***' || pg_catalog.right(" + text + ", 4) END" + cast(c)
-	case policy.MaskEmail:
+	case policy.MaskEmail: // a column's own collation may be one that patterns fail under
 		text := plainText(c, value)
-		return "CASE WHEN pg_catalog.strpos(" + text + ", '@') <= 3 THEN '***' ELSE pg_catalog.left(" + text + ", 1) || '***@***.invalid' END" + cast(c)
+		return "CASE WHEN " + text + " COLLATE \"C\" NOT LIKE '___%@%' THEN '***' ELSE pg_catalog.left(" + text + ", 1) || '***@***.invalid' END" + cast(c)
 	case policy.MaskToken:
 		return tokenText(c, value)
 	case policy.MaskYear, policy.MaskBucket:
