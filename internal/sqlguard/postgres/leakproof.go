@@ -111,7 +111,8 @@ func (a *analysis) probeNode(n *pg.Node, s *scope) probed {
 			return a.probeAll(s, "", append(slices.Clone(v.CaseExpr.Args), v.CaseExpr.Defresult)...)
 		}
 	case *pg.Node_CaseWhen:
-		return a.probeAll(s, "", v.CaseWhen.Expr, v.CaseWhen.Result)
+		when, then := a.probe(v.CaseWhen.Expr, s), a.probe(v.CaseWhen.Result, s)
+		return probed{typ: then.typ, vars: when.vars || then.vars, safe: when.safe && then.safe}
 	case *pg.Node_CollateClause:
 		return a.probe(v.CollateClause.Arg, s)
 	case *pg.Node_AArrayExpr:
@@ -177,6 +178,7 @@ func (a *analysis) probeAll(s *scope, typ string, list ...*pg.Node) probed {
 	}
 	if typ == "" {
 		out.typ = common
+		out.safe = out.safe && (common != "" || !out.vars) // a cast to a common type may raise an error
 	}
 	return out
 }
