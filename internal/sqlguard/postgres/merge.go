@@ -55,6 +55,10 @@ func (a *analysis) merge(v *pg.MergeStmt) error {
 	if err := a.exprs(both, v.JoinCondition); err != nil {
 		return err
 	}
+	a.conditions(both, v.JoinCondition)
+	if err := a.whole(it.relation, v.Relation.Location, "MERGE"); err != nil { // what matches tells which rows there are
+		return err
+	}
 	a.touch("read", a.env.Catalog.TableResource(it.relation.Name)) // which rows match tells which there are
 	for _, n := range v.MergeWhenClauses {
 		if err := a.mergeWhen(n.GetMergeWhenClause(), it, both, &scope{ctes: s.ctes, items: source}); err != nil {
