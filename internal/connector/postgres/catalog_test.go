@@ -192,7 +192,7 @@ func TestRolesThatAreTooPowerful(t *testing.T) {
 		CREATE ROLE replica LOGIN REPLICATION PASSWORD 'p';
 		CREATE ROLE super LOGIN SUPERUSER PASSWORD 'p';
 		CREATE ROLE creator LOGIN CREATEROLE PASSWORD 'p';
-		CREATE ROLE behind SUPERUSER; CREATE ROLE hidden LOGIN NOINHERIT PASSWORD 'p'; GRANT behind TO hidden;
+		CREATE ROLE behind SUPERUSER; CREATE ROLE distant LOGIN NOINHERIT PASSWORD 'p'; GRANT behind TO distant;
 		CREATE ROLE between; GRANT pg_read_all_stats TO between; CREATE ROLE far LOGIN PASSWORD 'p'; GRANT between TO far;
 		CREATE ROLE owners; CREATE TABLE others (email text); ALTER TABLE others OWNER TO owners; CREATE ROLE partner LOGIN NOINHERIT PASSWORD 'p'; GRANT owners TO partner;
 		CREATE ROLE reader LOGIN PASSWORD 'p'; GRANT EXECUTE ON FUNCTION pg_read_file(text) TO reader;
@@ -201,7 +201,7 @@ func TestRolesThatAreTooPowerful(t *testing.T) {
 	for role, want := range map[string]string{
 		"owner": "owner of labelled tables (public.customers)", "monitor": "a member of pg_monitor", "bypass": "BYPASSRLS",
 		"replica": "REPLICATION", "super": "a superuser", "plain": "",
-		"creator": "CREATEROLE", "hidden": "a member of behind, which is superuser (by SET ROLE)", "far": "a member of pg_read_all_stats",
+		"creator": "CREATEROLE", "distant": "a member of behind, which is superuser (by SET ROLE)", "far": "a member of pg_read_all_stats",
 		"partner": "owner of labelled tables (public.others)", "reader": "reach the server's files with pg_read_file",
 	} {
 		for _, allow := range []string{"false", "true"} {

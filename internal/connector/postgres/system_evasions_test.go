@@ -46,7 +46,15 @@ func TestCatalogEvasions(t *testing.T) {
 		}
 		return false
 	}
-	for _, entry := range strings.Split(string(b), "\n-- @")[1:] {
+	// The entries go through all numbers that objects of the database have; which these are depends on what the
+	// server made before.
+	var numbers string
+	if err := direct.QueryRow(ctx, `SELECT min(o) || ', ' || max(o) FROM (SELECT oid::int8 o FROM pg_class UNION ALL SELECT oid::int8 FROM pg_type
+		UNION ALL SELECT oid::int8 FROM pg_proc UNION ALL SELECT oid::int8 FROM pg_constraint UNION ALL SELECT oid::int8 FROM pg_rewrite UNION ALL SELECT oid::int8 FROM pg_trigger
+		UNION ALL SELECT oid::int8 FROM pg_namespace UNION ALL SELECT oid::int8 FROM pg_statistic_ext UNION ALL SELECT oid::int8 FROM pg_attrdef) s WHERE o >= 16384`).Scan(&numbers); err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range strings.Split(strings.ReplaceAll(string(b), "16384, 17000", numbers), "\n-- @")[1:] {
 		title, query, _ := strings.Cut(entry, "\n")
 		if !raw(query, answer(ctx, direct, query)) && !ownersOnly[title] && !strings.Contains(query, "'hid") && !strings.Contains(query, "hidden_") {
 			t.Errorf("%s shows nothing even directly: %.300s", title, answer(ctx, direct, query))
