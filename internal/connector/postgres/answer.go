@@ -67,9 +67,10 @@ type answering struct {
 	changed  bool      // a statement changed the catalog
 
 	changes   []change // what the judge has not yet taken up; it does so while nothing is outstanding
-	unsettled bool     // there were some since no transaction was open
-	alert     string   // what of an answer did not fit the plan
-	paused    bool     // a simple query has a segment that is not sent yet
+	eras      eras
+	unsettled bool   // there were some since no transaction was open
+	alert     string // what of an answer did not fit the plan
+	paused    bool   // a simple query has a segment that is not sent yet
 }
 
 // answer is the answering goroutine: it takes what is due in order, and reads what the database says only
@@ -351,6 +352,7 @@ func (s *session) answerParse(it *item) error {
 	if err != nil || body == nil {
 		return err
 	}
+	it.statement.era.Store(s.eras.number())
 	return closeEntry(it.entry, gate.Outcome{Status: "ok", Summary: "PREPARE"})
 }
 

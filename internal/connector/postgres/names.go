@@ -64,6 +64,7 @@ func (s *session) succeeded(r *result) {
 	if p == nil || r.done >= len(p.Statements) {
 		return
 	}
+	s.eras.after(&p.Statements[r.done])
 	if st := &p.Statements[r.done]; st.Keeps() {
 		s.changes = append(s.changes, change{statement: st})
 		s.unsettled = true
@@ -73,6 +74,9 @@ func (s *session) succeeded(r *result) {
 
 // settled notes the status of a ReadyForQuery.
 func (s *session) settled(status byte) {
+	if status == 'I' {
+		s.eras.idle()
+	}
 	if status == 'I' && (s.unsettled || s.status != 'I') {
 		s.changes = append(s.changes, change{})
 		s.unsettled = false
@@ -137,7 +141,9 @@ func (s *session) preparedInSQL(name string) *prepared {
 	if n == nil || len(n.Calls) > 0 {
 		return nil
 	}
-	return &prepared{name: n.Server, text: n.Text, plan: n.Plan}
+	p := &prepared{name: n.Server, text: n.Text, plan: n.Plan}
+	p.era.Store(max(s.eras.ofNamed[n.Server], first))
+	return p
 }
 
 // declaredInSQL is a cursor that was declared in SQL, as the protocol describes it; nil where there is none.

@@ -58,6 +58,12 @@ func (r *request) Touches(ctx context.Context) ([]policy.Touch, error) {
 		}
 	}
 	r.plan = plan
+	if r.outdated() {
+		if r.statement != nil {
+			r.statement.failed.Store(true)
+		}
+		return nil, outdatedRefusal()
+	}
 	if r.statement == nil {
 		return plan.Touches, nil
 	}

@@ -81,6 +81,7 @@ type prepared struct {
 	declared   declaredTypes // types, with their key
 	plan       *guard.Plan
 	failed     atomic.Bool
+	era        atomic.Uint64          // in which the database read its literals; 0: not yet
 	described  atomic.Pointer[[]byte] // the body of its RowDescription
 }
 
