@@ -50,6 +50,9 @@ func (c serveCommand) Run(ctx context.Context, s streams) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400) // the heap is small: collecting it less often costs little memory
 	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(512 << 20) // not a bound: from here on it is collected as often as it takes
+	}
 	defer onHangup(g.reload)()
 	looking, stop := context.WithCancel(ctx)
 	looked := make(chan struct{})
