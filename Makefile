@@ -47,7 +47,7 @@ bench: deps build ## measure what the gateway costs
 
 fuzz: deps ## each fuzz target for FUZZTIME (60s), then STATEMENTS (a million) generated statements
 	scripts/fuzz $(FUZZTIME)
-	go test -v -timeout 72h ./test/canary -args -statements $(STATEMENTS)
+	go test -v -timeout 72h ./test/canary -args -seed 0 -statements $(STATEMENTS)
 
 clean: ## remove what was built
 	rm -rf bin
