@@ -235,6 +235,12 @@ func (b *bed) crowd(ctx context.Context) error {
 		count     int
 		live      bool
 	}{{"idle, logged in", b.plain, 5000, false}, {"idle, logged in, TLS", b.tls, 1000, false}, {"with a database session", b.plain, 500, true}} {
+		b.end() // each begins with a gateway that has held no others
+		pid, end, err := serve(b.dir)
+		if err != nil {
+			return err
+		}
+		b.pid, b.end = pid, end
 		before := rss(b.pid)
 		var conns []*pgx.Conn
 		var failed error
@@ -261,7 +267,6 @@ func (b *bed) crowd(ctx context.Context) error {
 			return fmt.Errorf("session %d: %w", len(conns), failed)
 		}
 		fmt.Printf("%-34s %10d %10d KiB %10d KiB\n", c.name, c.count, after, (after-before)/int64(c.count))
-		time.Sleep(time.Second)
 	}
 	return nil
 }

@@ -5,9 +5,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"log/slog"
-	"net"
-	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -21,7 +18,6 @@ import (
 	"gatehouse/internal/gate"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/policy"
-	"gatehouse/internal/record"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -161,54 +157,10 @@ func (f *field) serve() {
 
 // serveWith is serve with the options of the connection.
 func (f *field) serveWith(text string) {
-	t := f.t
-	t.Helper()
-	journal, err := record.Open(record.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { journal.Close() })
-	set, err := policy.Compile(policy.Input{
-		Schemas: []policy.Source{{Name: "postgres.cedarschema", Text: schema}},
-		Policies: []policy.Source{
-			{Name: "starter.cedar", Text: deploy.Starter},
-			{Name: "test.cedar", Text: []byte(`@id("test-writes") permit (principal, action in Action::"write", resource);
+	f.t.Helper()
+	f.server, f.listen = serveTest(f.t, text, policy.Source{Name: "starter.cedar", Text: deploy.Starter}, policy.Source{Name: "test.cedar", Text: []byte(`@id("test-writes") permit (principal, action in Action::"write", resource);
 @id("test-set") permit (principal, action == Action::"set", resource);
-@id("test-no-insert") forbid (principal, action == Action::"insert", resource in Table::"shop/public.orders");`)},
-		},
-		Access: []policy.Access{{Connection: "shop", Groups: []string{"ai-agents"}}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := slog.New(slog.DiscardHandler)
-	g, err := gate.New(gate.Config{Policies: func() *policy.Set { return set }, Recorder: journal, Approvals: yes{}, Log: log, Now: time.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("GW_PASSWORD", "p")
-	o := options(t, text)
-	f.server, err = newServer(gate.Deps{
-		Gate: g, Verifier: tokens{}, Log: log,
-		Connections: []gate.Connection{{Name: "shop", Kind: kind, Groups: []string{"ai-agents"}, Options: o}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.listen = l.Addr().String()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- f.server.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+@id("test-no-insert") forbid (principal, action == Action::"insert", resource in Table::"shop/public.orders");`)})
 }
 
 // url is where a client finds the field.
@@ -216,8 +168,7 @@ func (f *field) url(role string) string {
 	if f.server == nil {
 		return testServer.URL(role, "p", f.name)
 	}
-	u := url.URL{Scheme: "postgres", User: url.UserPassword("app", "token-of-app"), Host: f.listen, Path: "shop", RawQuery: "sslmode=disable"}
-	return u.String()
+	return clientURL(f.listen)
 }
 
 // wrote matches the completion of a statement that may have changed something.

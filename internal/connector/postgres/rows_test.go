@@ -5,67 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"gatehouse/internal/gate"
 	"gatehouse/internal/policy"
-	"gatehouse/internal/record"
 )
 
 // before puts a gateway with the policies before a database, and gives the address for clients.
 func before(t *testing.T, databaseName, policies, more string) string {
 	t.Helper()
-	journal, err := record.Open(record.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { journal.Close() })
-	set, err := policy.Compile(policy.Input{
-		Schemas:  []policy.Source{{Name: "postgres.cedarschema", Text: schema}},
-		Policies: []policy.Source{{Name: "test.cedar", Text: []byte(policies)}},
-		Access:   []policy.Access{{Connection: "shop", Groups: []string{"ai-agents"}}},
-		Rows:     connector{}.CheckRows,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := slog.New(slog.DiscardHandler)
-	g, err := gate.New(gate.Config{Policies: func() *policy.Set { return set }, Recorder: journal, Approvals: yes{}, Log: log, Now: time.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("ROWS_PASSWORD", "p")
-	o := options(t, "url: "+testServer.URL("rows_gw", "", databaseName)+"\npassword: {env: ROWS_PASSWORD}"+more)
-	s, err := newServer(gate.Deps{
-		Gate: g, Verifier: tokens{}, Log: log, Secret: []byte("a secret of the gateway in tests"),
-		Connections: []gate.Connection{{Name: "shop", Kind: kind, Groups: []string{"ai-agents"}, Options: o}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	u := url.URL{Scheme: "postgres", User: url.UserPassword("app", "token-of-app"), Host: l.Addr().String(), Path: "shop", RawQuery: "sslmode=disable"}
-	return u.String()
+	_, address := serveTest(t, "url: "+testServer.URL("rows_gw", "", databaseName)+"\npassword: {env: GW_PASSWORD}"+more, policy.Source{Name: "test.cedar", Text: []byte(policies)})
+	return clientURL(address)
 }
 
 // gatewayRole makes the role that gateways of these tests sign in with, once.

@@ -89,8 +89,11 @@ func TestCatalogOracles(t *testing.T) {
 		},
 		{"hidden_function", "absent_function"}: {
 			"SELECT 'NAME'::regproc", "SELECT 'NAME(hidden_table)'::regprocedure", "SELECT 'public.NAME'::regproc", "SELECT has_function_privilege('public.NAME(hidden_table)', 'EXECUTE')", "SELECT count(*) FROM pg_proc WHERE proname = 'NAME'",
+			"SELECT count(*) FROM pg_type WHERE typinput = 'NAME'", "SELECT count(*) FROM pg_type WHERE typinput IN ('NAME', 'boolin')", "SELECT count(COALESCE(typinput, 'NAME')) FROM pg_type", "SELECT count(NULLIF(typinput, 'public.NAME')) FROM pg_type",
+			"SELECT count(CASE WHEN true THEN typinput ELSE 'NAME' END) FROM pg_type", "SELECT count(ARRAY[typinput, 'NAME']) FROM pg_type", "SELECT count(*) FROM (SELECT typinput FROM pg_type UNION SELECT 'NAME') s",
+			"SELECT count(*) FROM (VALUES ('boolin'::regproc), ('NAME')) s", "SELECT count(*) FROM pg_type WHERE typinput IS DISTINCT FROM 'NAME'", "SELECT count(*) FROM pg_type WHERE typinput BETWEEN 'NAME' AND 'NAME'",
 		},
-		{"hidden_mood", "absent_mood"}:     {"SELECT 'NAME'::regtype", "SELECT 'public.NAME'::regtype", "SELECT NULL::NAME", "SELECT has_type_privilege('NAME', 'USAGE')", "SELECT ('public.' || 'NAME')::regtype"},
+		{"hidden_mood", "absent_mood"}:     {"SELECT 'NAME'::regtype", "SELECT pg_typeof(1) = 'NAME'", "SELECT pg_typeof(1) IN ('NAME', 'text')", "SELECT NULLIF(pg_typeof(1), 'public.NAME')", "SELECT GREATEST(pg_typeof(1), 'NAME') IS NULL", "SELECT 'public.NAME'::regtype", "SELECT NULL::NAME", "SELECT has_type_privilege('NAME', 'USAGE')", "SELECT ('public.' || 'NAME')::regtype"},
 		{"hidden_schema", "absent_schema"}: {"SELECT 'NAME'::regnamespace", "SELECT has_schema_privilege('NAME', 'USAGE')", "SELECT to_regnamespace('NAME')", "SELECT has_schema_privilege('NA' || 'ME', 'USAGE')", "SELECT 'NAME.hidden_far'::regclass"},
 	} {
 		for _, query := range queries {
@@ -125,6 +128,12 @@ func TestRefusedCatalogs(t *testing.T) {
 		"SELECT format_type(count(*)::oid OVER (), NULL) FROM pg_class", "SELECT obj_description()", "SELECT * FROM obj_description(1259, 'pg_class')",
 	} {
 		if got := answer(ctx, all, query); !strings.HasPrefix(got, "error: ") {
+			t.Errorf("%s is answered: %.300s", query, got)
+		}
+	}
+	part := connect(t, serveSystem(t, systemDatabase(t), partly()))
+	for _, query := range []string{"SELECT current_setting('app.secret', true)", "SHOW app.secret", "SELECT set_config('app.secret', 'x', false)", "SET app.secret = 'x'"} {
+		if got := answer(ctx, part, query); !strings.Contains(got, "No policy permits: set connection shop") { // it takes a permit for set
 			t.Errorf("%s is answered: %.300s", query, got)
 		}
 	}

@@ -3,18 +3,12 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"net"
-	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"gatehouse/internal/gate"
 	"gatehouse/internal/policy"
-	"gatehouse/internal/record"
 )
 
 // systemSetup is a database with something of each kind that the system catalogs list. What is called hidden is
@@ -99,45 +93,9 @@ func partly() string {
 // serveSystem puts a gateway with the policies before a database, and gives its address.
 func serveSystem(t *testing.T, database, policies string) string {
 	t.Helper()
-	journal, err := record.Open(record.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { journal.Close() })
-	set, err := policy.Compile(policy.Input{
-		Schemas:  []policy.Source{{Name: "postgres.cedarschema", Text: schema}},
-		Policies: []policy.Source{{Name: "test.cedar", Text: []byte(policies)}},
-		Access:   []policy.Access{{Connection: "shop", Groups: []string{"ai-agents"}}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := slog.New(slog.DiscardHandler)
-	g, err := gate.New(gate.Config{Policies: func() *policy.Set { return set }, Recorder: journal, Approvals: yes{}, Log: log, Now: time.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("GW_PASSWORD", "p")
-	o := options(t, "url: "+testServer.URL("gw", "", database)+"\npassword: {env: GW_PASSWORD}\nlabels: {public.customers: {email: pii.email}}\nallow_privileged_role: true")
-	s, err := newServer(gate.Deps{Gate: g, Verifier: tokens{}, Log: log, Connections: []gate.Connection{{Name: "shop", Kind: kind, Groups: []string{"ai-agents"}, Options: o}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	u := url.URL{Scheme: "postgres", User: url.UserPassword("app", "token-of-app"), Host: l.Addr().String(), Path: "shop", RawQuery: "sslmode=disable"}
-	return u.String()
+	_, address := serveTest(t, "url: "+testServer.URL("gw", "", database)+"\npassword: {env: GW_PASSWORD}\nlabels: {public.customers: {email: pii.email}}\nallow_privileged_role: true",
+		policy.Source{Name: "test.cedar", Text: []byte(policies)})
+	return clientURL(address)
 }
 
 // systemDatabase makes the database of these tests, once.

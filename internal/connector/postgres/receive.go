@@ -1,0 +1,62 @@
+package postgres
+
+import (
+	"slices"
+)
+
+// next reads a message of the database that belongs to an answer. What comes unasked is dealt with here.
+// Before it waits for the database the client gets what is there.
+func (s *session) next() (byte, []byte, error) {
+	for {
+		if s.up.in.r.Buffered() < 5 && len(s.out) > 0 || len(s.out) >= flushAt {
+			if err := s.settle(); err != nil {
+				return 0, nil, err
+			}
+		}
+		if s.inline && s.unwatch == nil && s.up.mayBlock() {
+			s.unwatch = s.watch(s.abandoned)
+		}
+		typ, body, err := s.up.in.next(maxMessage)
+		if err != nil {
+			if s.killing() == nil {
+				s.target.log.Error("the database went away", "session", s.gate.ID(), "error", err)
+			}
+			return 0, nil, connectionLost(s.target.connection.Name)
+		}
+		switch typ {
+		case 'N':
+			// Notices can carry values.
+		case 'A':
+			if err := s.notification(body); err != nil {
+				return 0, nil, err
+			}
+		case 'S':
+			if err := s.parameter(body); err != nil {
+				return 0, nil, err
+			}
+		default:
+			return typ, body, nil
+		}
+	}
+}
+
+// shownParameters are the settings whose reports the client gets; the others would name roles.
+var shownParameters = []string{
+	"application_name", "client_encoding", "DateStyle", "IntervalStyle", "TimeZone",
+	"standard_conforming_strings", "integer_datetimes", "server_encoding", "server_version",
+}
+
+func (s *session) parameter(body []byte) error {
+	f := fields{b: body}
+	name, value := f.string(), f.string()
+	if err := f.end("ParameterStatus"); err != nil {
+		return s.breach("a malformed ParameterStatus")
+	}
+	s.mu.Lock()
+	s.reported[name] = value
+	s.mu.Unlock()
+	if slices.Contains(shownParameters, name) {
+		s.forward('S', body)
+	}
+	return nil
+}
