@@ -165,7 +165,7 @@ func TestLargeStatement(t *testing.T) {
 		}
 	}
 	exec1(t, bystander, "SELECT 1")
-	g.grows("large texts", before, 1500)
+	g.grows("large texts", before, 600)
 	for size, want := range map[int]string{
 		45 << 20: "ParseComplete, BindComplete, DataRow, CommandComplete SELECT 1, ReadyForQuery I",
 		60 << 20: "ErrorResponse 54000, ReadyForQuery I",

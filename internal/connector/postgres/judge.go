@@ -37,7 +37,7 @@ func (s *session) judge(ctx context.Context) error {
 		if s.in.r.Buffered() == 0 && s.up != nil && s.outstanding.Load() == 0 {
 			s.socket.readable(lull) // a busy client's next message is here before the scheduler would be
 		}
-		typ, body, err := s.in.next(maxMessage)
+		typ, body, err := s.in.nextRequest(maxMessage)
 		if err != nil {
 			return err
 		}

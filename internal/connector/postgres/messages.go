@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"fmt"
 	"unicode/utf8"
 
@@ -44,7 +45,26 @@ const (
 // copied nor recorded whole.
 const keptText = guard.MaxText + 1
 
+// maxTextMessage is the size from which a Query or Parse is read in part: its text is longer than keptText, since a
+// name and the types of parameters have less than the rest.
+const maxTextMessage = keptText + 512<<10
+
+// longText is the beginning of the text of a message that was read in part; ok is false where it ends within it.
+func longText(b []byte) (text string, ok bool) {
+	if len(b) < keptText || bytes.IndexByte(b[:keptText], 0) >= 0 {
+		return "", false
+	}
+	return string(b[:keptText]), true
+}
+
 func decodeQuery(body []byte) (string, error) {
+	if len(body) >= maxTextMessage {
+		text, ok := longText(body)
+		if !ok {
+			return "", &errMessage{"22021", "The statement has a NUL byte in it."}
+		}
+		return text, nil
+	}
 	f := fields{b: body}
 	text := f.text(keptText)
 	if err := f.end("Query"); err != nil {
@@ -72,6 +92,14 @@ func validName(name string) error {
 
 func decodeParse(body []byte) (parseMessage, error) {
 	f := fields{b: body}
+	if len(body) >= maxTextMessage {
+		m := parseMessage{name: f.text(maxName + 1)}
+		var ok bool
+		if m.text, ok = longText(f.b); !ok || f.bad {
+			return m, &errMessage{"08P01", "A Parse message is not well-formed."}
+		}
+		return m, validName(m.name)
+	}
 	m := parseMessage{name: f.string(), text: f.text(keptText)}
 	n := f.int16()
 	if !f.bad && len(f.b) == 4*n {

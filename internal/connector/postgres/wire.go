@@ -48,26 +48,51 @@ func (w *wireReader) ahead() (begun, whole bool) {
 // next reads one message. The body is valid until the next call. A length beyond limit, or below its own
 // size, is an *errMessage before anything is allocated.
 func (w *wireReader) next(limit int) (typ byte, body []byte, err error) {
+	typ, n, err := w.head(limit)
+	if err != nil {
+		return typ, nil, err
+	}
+	body, err = w.body(n)
+	return typ, body, err
+}
+
+// nextRequest is next for what a client asks. Of a Query or Parse whose text is longer than any that is understood
+// only the beginning comes, maxTextMessage bytes; the rest is read past, and never held.
+func (w *wireReader) nextRequest(limit int) (typ byte, body []byte, err error) {
+	typ, n, err := w.head(limit)
+	if err != nil {
+		return typ, nil, err
+	}
+	kept := n
+	if typ == 'Q' || typ == 'P' {
+		kept = min(n, maxTextMessage)
+	}
+	if body, err = w.body(kept); err == nil && kept < n {
+		_, err = w.r.Discard(n - kept)
+		err = unexpected(err)
+	}
+	return typ, body, err
+}
+
+// head reads the type and the length of a message's body.
+func (w *wireReader) head(limit int) (typ byte, length int, err error) {
 	head, err := w.r.Peek(5)
 	if err != nil {
 		if len(head) > 0 && errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		return 0, nil, err
+		return 0, 0, err
 	}
 	typ = head[0]
 	n := int64(binary.BigEndian.Uint32(head[1:5])) - 4
 	if n < 0 {
-		return typ, nil, &errMessage{"08P01", fmt.Sprintf("The length of a message of type %q is not valid.", typ)}
+		return typ, 0, &errMessage{"08P01", fmt.Sprintf("The length of a message of type %q is not valid.", typ)}
 	}
 	if n > int64(limit) {
-		return typ, nil, &errMessage{"54000", fmt.Sprintf("A message of type %q has %d bytes; the limit is %d.", typ, n, limit)}
+		return typ, 0, &errMessage{"54000", fmt.Sprintf("A message of type %q has %d bytes; the limit is %d.", typ, n, limit)}
 	}
-	if _, err := w.r.Discard(5); err != nil {
-		return typ, nil, err
-	}
-	body, err = w.body(int(n))
-	return typ, body, err
+	_, err = w.r.Discard(5)
+	return typ, int(n), err
 }
 
 func (w *wireReader) body(n int) ([]byte, error) {

@@ -172,3 +172,41 @@ func FuzzStartup(f *testing.F) {
 		startupPacket(newWireReader(bytes.NewReader(b)).r)
 	})
 }
+
+// TestLongTextsAreReadPast: of a text that is longer than any that is understood the beginning is held, and the message
+// behind it is found. What ends within it is malformed, as it is in a message that is read whole.
+func TestLongTextsAreReadPast(t *testing.T) {
+	text := bytes.Repeat([]byte("x"), 64<<20-64)
+	for _, c := range []struct {
+		typ  byte
+		body [][]byte
+		bad  bool
+	}{
+		{'Q', [][]byte{text, {0}}, false}, {'P', [][]byte{[]byte("n\x00"), text, {0, 0, 0}}, false},
+		{'Q', [][]byte{[]byte("SELECT 1\x00"), text, {0}}, true}, {'P', [][]byte{[]byte("n\x00SELECT 1\x00"), text, {0}}, true}, {'P', [][]byte{text, {0}}, true},
+	} {
+		r := newWireReader(bytes.NewReader(appendMessage(appendMessage(nil, c.typ, c.body...), 'S')))
+		typ, body, err := r.nextRequest(maxMessage)
+		if err != nil || typ != c.typ || len(body) != maxTextMessage {
+			t.Fatalf("%q: %q, %d bytes, %v", c.typ, typ, len(body), err)
+		}
+		var got string
+		if typ == 'Q' {
+			got, err = decodeQuery(body)
+		} else {
+			var m parseMessage
+			m, err = decodeParse(body)
+			got = m.text
+		}
+		if (err != nil) != c.bad || !c.bad && len(got) != keptText {
+			t.Errorf("%q: %d bytes of text, %v", c.typ, len(got), err)
+		}
+		if typ, body, err := r.nextRequest(maxMessage); typ != 'S' || len(body) != 0 || err != nil {
+			t.Errorf("behind it: %q, %d bytes, %v", typ, len(body), err)
+		}
+	}
+	r := newWireReader(bytes.NewReader(appendMessage(nil, 'Q', text)[:32<<20]))
+	if _, _, err := r.nextRequest(maxMessage); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a message that ends early: %v", err)
+	}
+}
