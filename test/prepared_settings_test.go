@@ -2,6 +2,7 @@ package test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -53,6 +54,22 @@ func TestSettingsOfPrepared(t *testing.T) {
 		if err := h.wait(); err != nil {
 			t.Fatal(one, err)
 		}
+	}
+	for i, change := range []string{"RESET ALL", "SELECT set_config('DateStyle', 'ISO, MDY', false)", "EXECUTE style", "DISCARD ALL"} {
+		if i == 0 {
+			exec1(t, conn.Conn, "PREPARE style AS SELECT set_config('datestyle', 'ISO, MDY', false)")
+		}
+		exec1(t, conn.Conn, "SET datestyle TO 'ISO, DMY'")
+		if change == "DISCARD ALL" { // it takes the names along, as the database does
+			exec1(t, conn.Conn, change)
+			_, err := conn.Exec(t.Context(), "EXECUTE p")
+			refused(t, err, "not_understood", "26000")
+			continue
+		}
+		exec1(t, conn.Conn, fmt.Sprintf("PREPARE q%d AS %s", i, update))
+		exec1(t, conn.Conn, change)
+		_, err := conn.Exec(within(t), fmt.Sprintf("EXECUTE q%d", i))
+		refused(t, err, "not_understood", "0A000", "cached plan must not change")
 	}
 	if n := truth[string](t, "SELECT string_agg(n::text, ' ' ORDER BY id) FROM "+name); n != "0 8" {
 		t.Errorf("the rows have %s", n)

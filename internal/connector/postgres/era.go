@@ -23,9 +23,8 @@ func (e *eras) number() uint64 { return e.now + first }
 
 // after notes a statement that succeeded.
 func (e *eras) after(st *guard.Statement) {
-	switch text := strings.ToLower(st.Text); {
-	case st.Verb == guard.Set && (strings.Contains(text, "datestyle") || strings.Contains(text, "intervalstyle") || strings.Contains(text, "timezone") || strings.Contains(text, "time zone")),
-		st.Verb == guard.Discard:
+	switch {
+	case st.Styles:
 		e.now++
 		e.shaky = true
 	case st.Verb == guard.RollbackTo && e.shaky:
@@ -35,6 +34,14 @@ func (e *eras) after(st *guard.Statement) {
 			e.ofNamed = map[string]uint64{} // those that are forgotten are to be prepared again
 		}
 		e.ofNamed[st.Named.Server] = e.number()
+	}
+}
+
+// reported notes that the database says that one of the settings is another now. Where a statement or the end of a
+// transaction was seen to do that, it counts once.
+func (e *eras) reported() {
+	if !e.shaky {
+		e.now++
 	}
 }
 

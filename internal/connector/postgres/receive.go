@@ -53,8 +53,12 @@ func (s *session) parameter(body []byte) error {
 		return s.breach("a malformed ParameterStatus")
 	}
 	s.mu.Lock()
+	changed := s.reported[name] != value
 	s.reported[name] = value
 	s.mu.Unlock()
+	if changed && slices.Contains(meaningSettings, name) {
+		s.eras.reported()
+	}
 	if slices.Contains(shownParameters, name) {
 		s.forward('S', body)
 	}

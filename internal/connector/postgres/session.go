@@ -261,12 +261,15 @@ func (s *session) connect(ctx context.Context) error {
 	return nil
 }
 
+// meaningSettings decide what the text of a date, a time or an interval means. The database reports each change.
+var meaningSettings = []string{"DateStyle", "IntervalStyle", "TimeZone"}
+
 // meaning are the settings that change what a text means.
 func (s *session) meaning() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := map[string]string{}
-	for _, name := range []string{"DateStyle", "IntervalStyle", "TimeZone"} {
+	for _, name := range meaningSettings {
 		if v := s.reported[name]; v != "" {
 			out[name] = v
 		}

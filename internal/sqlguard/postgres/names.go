@@ -115,6 +115,9 @@ func (a *analysis) again(n *Named, what string) error {
 // used understands what a statement uses by its name, and says what that is.
 func (a *analysis) used(n *Named, what string) error {
 	a.plan.Means = append(a.plan.Means, n.Plan.Text)
+	for _, st := range n.Plan.Statements {
+		a.statement.Styles = a.statement.Styles || st.Styles
+	}
 	return a.again(n, what)
 }
 

@@ -87,6 +87,8 @@ type Statement struct {
 	Named *Named
 	// Setting is a setting that the gateway keeps itself, as the statement sets it.
 	Setting *Setting
+	// Styles is set where the statement can change what the text of a date, a time or an interval means.
+	Styles bool
 }
 
 // Setting is a search path that a statement sets: nil is the connection's own, which is Default.

@@ -60,6 +60,7 @@ func (a *analysis) set(v *pg.VariableSetStmt) error {
 		return a.transactionOptions(v.Args)
 	case pg.VariableSetKind_VAR_RESET_ALL: // the pinned ones go back to what they are pinned to
 		a.setPath(nil, false)
+		a.statement.Styles = true
 		return nil
 	case pg.VariableSetKind_VAR_SET_VALUE, pg.VariableSetKind_VAR_SET_DEFAULT, pg.VariableSetKind_VAR_RESET:
 	default:
@@ -71,6 +72,7 @@ func (a *analysis) set(v *pg.VariableSetStmt) error {
 	if err := a.maySet(name); err != nil {
 		return err
 	}
+	a.sets(name)
 	if _, pinned := pinnedSettings[name]; pinned {
 		return a.setPinned(v, name)
 	}
@@ -80,6 +82,11 @@ func (a *analysis) set(v *pg.VariableSetStmt) error {
 		}
 	}
 	return nil
+}
+
+// sets notes that a setting changes.
+func (a *analysis) sets(name string) {
+	a.statement.Styles = a.statement.Styles || contains([]string{"datestyle", "intervalstyle", "timezone"}, name)
 }
 
 // maySet says whether a setting may be set, read or shown; one of the database's users needs a permit.
@@ -283,6 +290,9 @@ func (a *analysis) settingFunction(n *pg.Node, v *pg.FuncCall, s *scope) (bool, 
 	if last == "set_config" && name == "work_mem" {
 		return true, a.notBuilt(v.Location, "Calls of set_config for work_mem are")
 	}
+	if last == "set_config" {
+		a.sets(name)
+	}
 	if last != "current_setting" || !shown[name] && !harmlessSettings[name] {
 		if err := a.maySet(name); err != nil {
 			return true, err
@@ -373,6 +383,7 @@ func splitPath(s string) (names []string, ok bool) {
 // discard understands DISCARD.
 func (a *analysis) discard(v *pg.DiscardStmt) error {
 	a.statement.Verb, a.statement.All = Discard, v.Target == pg.DiscardMode_DISCARD_ALL
+	a.statement.Styles = a.statement.All
 	a.plan.Stateful = true
 	a.touch("connect", a.env.Catalog.Connection)
 	return nil
