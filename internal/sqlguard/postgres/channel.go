@@ -122,7 +122,19 @@ func (a *analysis) cluster(v *pg.ClusterStmt) error {
 		}
 	}
 	a.statement.Verb, a.statement.Writes = Maintain, true
-	return a.maintained(v.Relation)
+	if err := a.maintained(v.Relation); err != nil {
+		return err
+	}
+	r, err := a.lookup(v.Relation)
+	if err != nil {
+		return err
+	}
+	for i := range r.Columns { // the order of rows and their ctid then tell that of the index's values
+		if e := a.read(r, &r.Columns[i]); !e.Visible || e.Mask != policy.MaskNone {
+			return a.denied(0, "CLUSTER orders the rows of "+r.Name.String()+" by an index, which can be one of masked columns.", policy.Touch{Action: "reveal", Resource: a.env.Catalog.ColumnResource(r, &r.Columns[i])})
+		}
+	}
+	return nil
 }
 
 // more understands the statements that concern sessions and the upkeep of tables, and says of others what to do
@@ -141,6 +153,8 @@ func (a *analysis) more(n *pg.Node) error {
 		return a.reindex(v.ReindexStmt)
 	case *pg.Node_ClusterStmt:
 		return a.cluster(v.ClusterStmt)
+	case *pg.Node_ExplainStmt:
+		return a.explain(v.ExplainStmt)
 	}
 	name := statementName(n)
 	what := map[string]string{

@@ -13,6 +13,16 @@ func (a *analysis) changes() {
 	a.plan.ChangesCatalog = true
 }
 
+// changesTable notes that the statement changes a table.
+func (a *analysis) changesTable(r *Relation) {
+	if r.Holding == nil {
+		a.changes()
+		return
+	}
+	a.statement.Verb = DDL
+	a.temporary(r.Name.Name)
+}
+
 // home is the schema that a new object goes into.
 func (a *analysis) home(v *pg.RangeVar) (string, error) {
 	a.walk(v)
@@ -20,7 +30,7 @@ func (a *analysis) home(v *pg.RangeVar) (string, error) {
 		return "", a.notUnderstood(nil, v.Location, "A relation is named with at most a schema.")
 	}
 	if v.Relpersistence != "p" {
-		return "", a.notBuilt(v.Location, "Temporary and unlogged tables are")
+		return "", a.notBuilt(v.Location, "Unlogged tables are")
 	}
 	schema := v.Schemaname
 	if schema == "" && len(a.env.Catalog.SearchPath) > 0 {
@@ -34,17 +44,19 @@ func (a *analysis) home(v *pg.RangeVar) (string, error) {
 
 func (a *analysis) createTable(v *pg.CreateStmt) error {
 	if len(v.InhRelations) > 0 || v.Partbound != nil || v.Partspec != nil || v.OfTypename != nil || len(v.Options) > 0 ||
-		v.Tablespacename != "" || v.AccessMethod != "" ||
-		v.Oncommit != pg.OnCommitAction_ONCOMMIT_NOOP && v.Oncommit != pg.OnCommitAction_ON_COMMIT_ACTION_UNDEFINED {
+		v.Tablespacename != "" || v.AccessMethod != "" {
 		return a.notBuilt(v.Relation.GetLocation(), "CREATE TABLE with inheritance, partitions or storage options is")
 	}
-	schema, err := a.home(v.Relation)
+	a.statement.Verb = DDL
+	schema, temporary, err := a.newHome(v.Relation, v.Oncommit)
 	if err != nil {
 		return err
 	}
-	v.Relation.Schemaname = schema
-	a.changes()
-	a.touch("ddl", a.env.Catalog.SchemaResource(schema))
+	if !temporary {
+		v.Relation.Schemaname = schema
+		a.changes()
+		a.touch("ddl", a.env.Catalog.SchemaResource(schema))
+	}
 	own := &item{alias: v.Relation.Relname, qualified: true, bare: true}
 	for _, n := range v.TableElts {
 		if d := n.GetColumnDef(); d != nil {
@@ -58,8 +70,12 @@ func (a *analysis) createTable(v *pg.CreateStmt) error {
 			err = a.columnDef(e.ColumnDef, s)
 		case *pg.Node_Constraint:
 			err = a.constraint(e.Constraint, s)
+		case *pg.Node_TableLikeClause:
+			if err = a.notBuilt(v.Relation.Location, "CREATE TABLE with LIKE, but for temporary tables, is"); temporary {
+				err = a.like(e.TableLikeClause, own)
+			}
 		default:
-			err = a.notBuilt(0, "CREATE TABLE with LIKE is")
+			err = a.notUnderstood(n, v.Relation.Location, "")
 		}
 		if err != nil {
 			return err
@@ -115,9 +131,15 @@ func (a *analysis) constraint(c *pg.Constraint, s *scope) error {
 		if c.Pktable == nil {
 			return a.notUnderstood(nil, c.Location, "The foreign key was not understood.")
 		}
+		if a.statement.Makes != "" {
+			return a.notBuilt(c.Location, "Foreign keys of temporary tables are")
+		}
 		r, err := a.lookup(c.Pktable)
 		if err != nil {
 			return err
+		}
+		if r.Holding != nil {
+			return refused(NotUnderstood, "42P16", a.at(c.Location), "constraints on permanent tables may reference only permanent tables", "Name another table.")
 		}
 		if err := a.whole(r, c.Location, "A foreign key to it"); err != nil {
 			return err
@@ -147,6 +169,11 @@ func (a *analysis) existing(v *pg.RangeVar, action string) (*Relation, error) {
 	if err := a.whole(r, v.Location, "A change of the table"); err != nil {
 		return nil, err
 	}
+	if action != "truncate" {
+		if err := a.holds(r, v.Location); err != nil {
+			return nil, err
+		}
+	}
 	a.relation(r)
 	a.touch(action, a.env.Catalog.TableResource(r.Name))
 	qualify(v, r)
@@ -160,11 +187,11 @@ func (a *analysis) createIndex(v *pg.IndexStmt) error {
 	if !contains([]string{"", "btree", "hash", "gin", "gist", "brin", "spgist"}, v.AccessMethod) {
 		return a.notBuilt(0, "Index methods of extensions are")
 	}
-	a.changes()
 	r, err := a.existing(v.Relation, "ddl")
 	if err != nil {
 		return err
 	}
+	a.changesTable(r)
 	for i, list := range [][]*pg.Node{v.IndexParams, v.IndexIncludingParams} {
 		for _, n := range list {
 			e := n.GetIndexElem()
@@ -187,11 +214,11 @@ func (a *analysis) alterTable(v *pg.AlterTableStmt) error {
 	if v.Objtype != pg.ObjectType_OBJECT_TABLE {
 		return a.notBuilt(0, "ALTER statements other than ALTER TABLE are")
 	}
-	a.changes()
 	r, err := a.existing(v.Relation, "ddl")
 	if err != nil {
 		return err
 	}
+	a.changesTable(r)
 	own := a.rawItem(r, v.Relation) // whether its rows pass a new check tells about their values
 	s := &scope{items: []*item{own}}
 	for _, n := range v.Cmds {
@@ -227,6 +254,9 @@ func (a *analysis) alterTable(v *pg.AlterTableStmt) error {
 // columnsMove refuses a change of the positions of a table's columns where masks are bound by position, in
 // the table itself or in one that inherits from it: until the change is committed no catalog shows it.
 func (a *analysis) columnsMove(r *Relation) error {
+	if r.Holding != nil { // none of its columns is masked
+		return nil
+	}
 	for _, oid := range append([]uint32{r.OID}, r.Children...) {
 		below := a.env.Catalog.ByOID[oid]
 		if below == nil {
@@ -246,7 +276,7 @@ func (a *analysis) drop(v *pg.DropStmt) error {
 	if v.Behavior == pg.DropBehavior_DROP_CASCADE {
 		return a.notBuilt(0, "DROP TABLE … CASCADE is")
 	}
-	a.changes()
+	a.statement.Verb, a.statement.Writes = DDL, true
 	for _, n := range v.Objects {
 		names := stringsOf(n.GetList().GetItems())
 		rv := &pg.RangeVar{Relpersistence: "p"}
@@ -267,10 +297,14 @@ func (a *analysis) drop(v *pg.DropStmt) error {
 			}
 			a.relation(r)
 			full = r.Name
+			a.changesTable(r)
+		case v.MissingOk && err.(*Error).Reason == UnknownName && a.dropsNothing(rv):
+			full.Schema = TempSchema
 		case v.MissingOk && err.(*Error).Reason == UnknownName:
 			if full.Schema, err = a.home(rv); err != nil {
 				return err
 			}
+			a.changes()
 		default:
 			return err
 		}

@@ -201,7 +201,7 @@ func (a *analysis) indirection(v *pg.A_Indirection, s *scope) error {
 			if at < 0 {
 				return a.unknownColumn(i.String_.Sval, 0)
 			}
-			if a.env.Catalog.foreign(fields[at].TypeOID) {
+			if a.env.Catalog.Foreign(fields[at].TypeOID) {
 				return a.notBuilt(0, "Operators and functions over the extension type of field "+quoted(i.String_.Sval)+" are")
 			}
 		default:
@@ -318,6 +318,7 @@ func (a *analysis) function(n *pg.Node, v *pg.FuncCall, s *scope) error {
 		return err
 	}
 	a.printedArguments(v)
+	a.typeof(n, v, s)
 	for _, n := range v.AggOrder {
 		b := n.GetSortBy()
 		if b == nil {
@@ -376,11 +377,14 @@ func (a *analysis) typeName(t *pg.TypeName) error {
 	case names[len(names)-1] == "char" && (len(names) == 1 || names[0] == "pg_catalog"):
 		t.Names = t.Names[len(names)-1:] // qualified it would be printed as another type
 		return nil
-	case len(names) == 1 && types[names[0]]:
+	case names[len(names)-1] == "bpchar" && len(t.Typmods) == 0 && (len(names) == 1 || names[0] == "pg_catalog"):
+		t.Names = t.Names[len(names)-1:] // qualified it would be printed as char, which is char(1)
+		return nil
+	case len(names) == 1 && (types[names[0]] || arrayName(names[0])):
 		t.Names = []*pg.Node{pg.MakeStrNode("pg_catalog"), t.Names[0]}
 		return nil
 	case len(names) == 2 && names[0] == "pg_catalog":
-		if types[names[1]] {
+		if types[names[1]] || arrayName(names[1]) {
 			return nil
 		}
 		return refused(NotUnderstood, "42501", a.at(t.Location), "The type "+quoted(names[1])+" is not on the list of types that may be named.", "Write the statement without it.")
@@ -403,6 +407,12 @@ func (a *analysis) typeName(t *pg.TypeName) error {
 	}
 	t.Names = []*pg.Node{pg.MakeStrNode(found.Name.Schema), pg.MakeStrNode(found.Name.Name)}
 	return nil
+}
+
+// arrayName says whether a name is that of an array type, as the catalog spells it: _text.
+func arrayName(name string) bool {
+	element, ok := strings.CutPrefix(name, "_")
+	return ok && types[element] && regTypes[element] == ""
 }
 
 func (a *analysis) ownType(names []string) *Type {

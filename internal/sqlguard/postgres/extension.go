@@ -41,13 +41,13 @@ func ExtensionFunction(extension, name, volatility string) bool {
 // Overloads are the functions of one name in one schema.
 type Overloads struct {
 	// Allowed is set where each of them may be called without a permit.
-	Allowed bool
+	Allowed bool `json:"allowed,omitempty"`
 	// Result is the type that all of them return; 0 where they differ.
-	Result uint32
+	Result uint32 `json:"result,omitempty"`
 	// Fields are the columns that all of them return in FROM; none for a single value. Differ is set where the
 	// overloads do not agree.
-	Fields []Field
-	Differ bool
+	Fields []Field `json:"fields,omitempty"`
+	Differ bool    `json:"differ,omitempty"`
 }
 
 // extensionFunction is what the functions of a name outside pg_catalog have in common; nil where one of them
@@ -165,8 +165,8 @@ func (a *analysis) fieldsOf(n *pg.Node, s *scope) []Field {
 	return nil
 }
 
-// foreign says whether the operators over a type are not those that the pinned path finds.
-func (c *Catalog) foreign(oid uint32) bool {
+// Foreign says whether the operators over a type are not those that the pinned path finds.
+func (c *Catalog) Foreign(oid uint32) bool {
 	if oid < firstUserOID {
 		return false
 	}

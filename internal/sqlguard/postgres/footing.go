@@ -33,7 +33,7 @@ func (a *analysis) stand() {
 		return
 	}
 	for _, r := range a.named {
-		if isSystemSchema(r.Name.Schema) { // the server's own, which nobody changes
+		if isSystemSchema(r.Name.Schema) && r.Holding == nil { // the server's own, which nobody changes
 			continue
 		}
 		if !slices.ContainsFunc(a.statement.Footing, func(f Footing) bool { return f.OID == r.OID }) {

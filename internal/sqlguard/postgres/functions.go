@@ -56,7 +56,7 @@ var functions = listed(`
 	area center diagonal diameter height isclosed isopen npoints pclose popen radius slope width
 	box circle line lseg path point polygon bound_box
 
-	to_tsquery plainto_tsquery phraseto_tsquery websearch_to_tsquery to_tsvector numnode querytree
+	to_tsquery plainto_tsquery phraseto_tsquery websearch_to_tsquery to_tsvector json_to_tsvector jsonb_to_tsvector numnode querytree
 	setweight strip ts_delete ts_filter ts_rank ts_rank_cd tsvector_to_array array_to_tsvector
 	tsquery_phrase ts_headline
 

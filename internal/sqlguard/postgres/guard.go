@@ -9,7 +9,6 @@ import (
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"gatehouse/internal/policy"
 )
@@ -32,6 +31,7 @@ func New() (*Guard, error) {
 	if _, err := pg.Parse("SELECT 1"); err != nil {
 		return nil, fmt.Errorf("the SQL parser does not work: %w", err)
 	}
+	layouts() // so that no statement waits for them
 	return &Guard{}, nil
 }
 
@@ -61,15 +61,16 @@ func (g *Guard) Analyze(env Environment, text string) (*Plan, error) {
 	if len(tree.Stmts) > maxStatements {
 		return nil, refused(NotUnderstood, "54000", 0, fmt.Sprintf("The text has more than %d statements.", maxStatements), "Send them in several texts.")
 	}
-	if deeper(tree.ProtoReflect(), 6*maxNesting) {
+	if deeper(tree, 6*maxNesting) {
 		return nil, refused(NotUnderstood, "54001", 0, "The statement is nested too deeply.", "Send a simpler statement.")
 	}
+	env.Sight = env.Catalog.own(env.Sight)
 	a := &analysis{env: env, version: tree.Version, state: env.State, base: env.Catalog, text: text, plan: &Plan{Guarded: map[uint32][]int16{}}, seen: map[string]bool{}, walked: map[proto.Message]bool{}, own: map[*pg.Node]bool{}, wide: map[*Relation]bool{},
-		prints: map[*pg.Node]bool{}, inFrom: map[*pg.FuncCall]bool{}, outer: map[*pg.Node]bool{}}
+		prints: map[*pg.Node]bool{}, typeofs: map[*pg.Node]bool{}, inFrom: map[*pg.FuncCall]bool{}, outer: map[*pg.Node]bool{}}
 	a.subLinks, a.scanned = map[*pg.SubLink][]column{}, map[*pg.RangeSubselect]bool{}
-	a.repeated = repeatedParameters(tree)
+	a.repeated = repeatedParameters(text, tree)
 	for _, raw := range tree.Stmts {
-		a.statement, a.region = Statement{}, &region{}
+		a.statement, a.region, a.reads = Statement{}, &region{}, map[string]bool{}
 		a.path()
 		if err := a.top(raw.Stmt); err != nil {
 			return nil, err
@@ -78,6 +79,9 @@ func (g *Guard) Analyze(env Environment, text string) (*Plan, error) {
 			return nil, a.notUnderstood(nil, 0, "The statement was not understood.")
 		}
 		a.stand()
+		if a.statement.Makes != "" || a.statement.Fills != nil {
+			a.statement.Sources = a.sources()
+		}
 		a.plan.Statements = append(a.plan.Statements, a.statement)
 		a.state = a.state.After(a.statement)
 		a.plan.Writes = a.plan.Writes || a.statement.Writes
@@ -90,7 +94,7 @@ func (a *analysis) finish(tree *pg.ParseResult) (*Plan, error) {
 	if len(a.plan.Touches) == 0 {
 		a.touch("connect", a.env.Catalog.Connection)
 	}
-	if err := a.unwalked(tree.ProtoReflect()); err != nil {
+	if err := a.unwalked(tree); err != nil {
 		return nil, err
 	}
 	if err := a.rewriteAll(); err != nil {
@@ -106,18 +110,8 @@ func (a *analysis) finish(tree *pg.ParseResult) (*Plan, error) {
 	for i, raw := range tree.Stmts {
 		raw.StmtLocation, raw.StmtLen = 0, 0
 		one := &pg.ParseResult{Version: tree.Version, Stmts: []*pg.RawStmt{raw}}
-		text, err := pg.Deparse(one)
-		if err != nil {
-			return nil, a.unprintable()
-		}
-		back, err := pg.Parse(text)
-		if err != nil || len(back.Stmts) != 1 {
-			return nil, a.unprintable()
-		}
-		back.Stmts[0].StmtLocation, back.Stmts[0].StmtLen = 0, 0
-		forgetPlaces(one.ProtoReflect())
-		forgetPlaces(back.ProtoReflect())
-		if !proto.Equal(one, back) {
+		text, ok := printExactly(one)
+		if !ok {
 			return nil, a.unprintable()
 		}
 		a.plan.Statements[i].Text = text
@@ -131,48 +125,6 @@ func (a *analysis) unprintable() *Error {
 	return refused(NotUnderstood, "0A000", 0, "The statement cannot be printed again exactly as it was understood.", "Write it in a simpler way.")
 }
 
-// places are the fields of the tree that say where in a text a node stood.
-var places = []protoreflect.Name{"location", "stmt_location", "stmt_len", "name_location", "arg_location", "rexpr_list_start", "rexpr_list_end", "list_start", "list_end"}
-
-// forgetPlaces clears them, so that two trees can be compared.
-func forgetPlaces(m protoreflect.Message) {
-	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		switch {
-		case slices.Contains(places, f.Name()):
-			m.Clear(f)
-		case f.Kind() != protoreflect.MessageKind:
-		case f.IsList():
-			for i := range v.List().Len() {
-				forgetPlaces(v.List().Get(i).Message())
-			}
-		default:
-			forgetPlaces(v.Message())
-		}
-		return true
-	})
-}
-
-// deeper says whether a tree has more levels than n.
-func deeper(m protoreflect.Message, n int) bool {
-	if n == 0 {
-		return true
-	}
-	found := false
-	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		switch {
-		case f.Kind() != protoreflect.MessageKind:
-		case f.IsList():
-			for i := range v.List().Len() {
-				found = found || deeper(v.List().Get(i).Message(), n-1)
-			}
-		default:
-			found = deeper(v.Message(), n-1)
-		}
-		return !found
-	})
-	return found
-}
-
 // analysis is the work on one text.
 type analysis struct {
 	env       Environment
@@ -184,6 +136,7 @@ type analysis struct {
 	plan      *Plan
 	statement Statement
 	seen      map[string]bool // touches
+	reads     map[string]bool // resources that the statement reads
 	depth     int
 	scans     []pendingScan
 	walked    map[proto.Message]bool // nodes that were understood
@@ -194,6 +147,7 @@ type analysis struct {
 	rules     map[Name]string        // of the system catalogs that are named
 	rewrites  []func() error         // what is done when the whole text is understood
 	prints    map[*pg.Node]bool      // casts that show an object's name
+	typeofs   map[*pg.Node]bool      // calls of pg_typeof that show the name of a type that users made
 	inFrom    map[*pg.FuncCall]bool  // calls that are tables of their own
 	outer     map[*pg.Node]bool      // output columns of a statement, which the client gets
 	named     []*Relation            // every relation that was scanned, in order, with repetitions
@@ -208,6 +162,12 @@ type analysis struct {
 
 // touch adds a touch, once.
 func (a *analysis) touch(action string, r policy.Resource) {
+	if strings.HasPrefix(r.ID, a.env.Catalog.tempPrefix()) { // the session's own: one permit for all of it
+		action, r = "temporary", a.env.Catalog.Connection
+	}
+	if action == "read" {
+		a.reads[r.ID] = true
+	}
 	key := action + " " + r.Type + " " + r.ID
 	if a.seen[key] {
 		return
@@ -248,6 +208,10 @@ func (a *analysis) top(n *pg.Node) error {
 	a.named = nil
 	switch v := n.GetNode().(type) {
 	case *pg.Node_SelectStmt:
+		if into := selectInto(n); into != nil {
+			n.Node = &pg.Node_CreateTableAsStmt{CreateTableAsStmt: into}
+			return a.createAs(into)
+		}
 		if is, err := a.setConfig(v.SelectStmt); is {
 			return err
 		}
@@ -283,6 +247,8 @@ func (a *analysis) top(n *pg.Node) error {
 		return a.discard(v.DiscardStmt)
 	case *pg.Node_CreateStmt:
 		return a.createTable(v.CreateStmt)
+	case *pg.Node_CreateTableAsStmt:
+		return a.createAs(v.CreateTableAsStmt)
 	case *pg.Node_IndexStmt:
 		return a.createIndex(v.IndexStmt)
 	case *pg.Node_AlterTableStmt:

@@ -119,6 +119,7 @@ func report(p *Plan, err error) string {
 	if p.Filtered {
 		b.WriteString("filtered\n")
 	}
+	b.WriteString(temporaryReport(p))
 	for _, t := range p.Touches {
 		b.WriteString("  " + t.String() + "\n")
 	}
@@ -149,8 +150,17 @@ func TestGolden(t *testing.T) {
 					continue
 				}
 				env := shop()
-				if filepath.Base(file) == "rows.txtar" {
+				switch filepath.Base(file) {
+				case "rows.txtar":
 					env = filtered()
+				case "temporary.txtar":
+					env = session()
+				case "views.txtar":
+					env = watched(false)
+				case "views-written.txtar":
+					env = watched(true)
+				case "copies.txtar":
+					env = revealing()
 				}
 				got := report(g.Analyze(env, strings.TrimSuffix(string(f.Data), "\n")))
 				out.Files = append(out.Files, f, txtar.File{Name: sql + ".want", Data: []byte(got)})

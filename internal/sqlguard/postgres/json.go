@@ -16,9 +16,8 @@ var jsonNodes = listed(`JsonObjectConstructor JsonArrayConstructor JsonArrayQuer
 
 // isJSON says whether a node is one of SQL/JSON.
 func isJSON(n *pg.Node) bool {
-	m := n.ProtoReflect()
-	f := m.WhichOneof(m.Descriptor().Oneofs().Get(0))
-	return f != nil && f.Message() != nil && jsonNodes[string(f.Message().Name())]
+	m := inner(n)
+	return m != nil && layoutOf(m).json
 }
 
 // json understands a node of SQL/JSON with its parts, in the order of its fields.

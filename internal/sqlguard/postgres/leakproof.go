@@ -7,7 +7,6 @@ import (
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // Operator is an operator of pg_catalog, by its name and the names of its operands' types.
@@ -369,27 +368,6 @@ func reads(n *pg.Node) bool {
 	})
 }
 
-// holds says whether a tree has a node that fits.
-func holds(m proto.Message, fits func(proto.Message) bool) bool {
-	if fits(m) {
-		return true
-	}
-	found := false
-	m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		switch {
-		case f.Kind() != protoreflect.MessageKind:
-		case f.IsList():
-			for i := 0; i < v.List().Len() && !found; i++ {
-				found = holds(v.List().Get(i).Message().Interface(), fits)
-			}
-		default:
-			found = holds(v.Message().Interface(), fits)
-		}
-		return !found
-	})
-	return found
-}
-
 // eachColumn calls f for every column reference of a tree.
 func eachColumn(n *pg.Node, f func(*pg.ColumnRef)) {
 	holds(n, func(m proto.Message) bool {
@@ -421,18 +399,20 @@ func (a *analysis) parameterType(number int32) string {
 
 // repeatedParameters are the parameters that a text uses more than once. Those of PREPARE, which declares them in
 // SQL, count as such.
-func repeatedParameters(tree *pg.ParseResult) map[int32]bool {
+func repeatedParameters(text string, tree *pg.ParseResult) map[int32]bool {
+	if !strings.Contains(text, "$") {
+		return nil
+	}
 	out := map[int32]bool{}
-	declared := holds(tree, func(m proto.Message) bool {
-		p, ok := m.(*pg.PrepareStmt)
-		return ok && len(p.Argtypes) > 0
-	})
-	holds(tree, func(m proto.Message) bool {
-		if p, ok := m.(*pg.ParamRef); ok {
-			_, before := out[p.Number]
-			out[p.Number] = before || declared
-		}
-		return false
-	})
+	for _, raw := range tree.Stmts {
+		declared := len(raw.Stmt.GetPrepareStmt().GetArgtypes()) > 0
+		holds(raw, func(m proto.Message) bool {
+			if p, ok := m.(*pg.ParamRef); ok {
+				_, before := out[p.Number]
+				out[p.Number] = before || declared
+			}
+			return false
+		})
+	}
 	return out
 }

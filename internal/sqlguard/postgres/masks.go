@@ -22,11 +22,10 @@ func maskText(c *Column, e policy.Exposure, value string) string {
 	case policy.MaskRedact:
 		return "'***'::" + c.Spelled
 	case policy.MaskPartial:
+		return partialText(plainText(c, value)) + cast(c)
+	case policy.MaskEmail: // a column's own collation may be one that a search fails under
 		text := plainText(c, value)
-		return "CASE WHEN pg_catalog.length(" + text + ") < 8 THEN '***' ELSE '***' || pg_catalog.right(" + text + ", 4) END" + cast(c)
-	case policy.MaskEmail: // a column's own collation may be one that patterns fail under
-		text := plainText(c, value)
-		return "CASE WHEN " + text + " COLLATE \"C\" NOT LIKE '___%@%' THEN '***' ELSE pg_catalog.left(" + text + ", 1) || '***@***.invalid' END" + cast(c)
+		return "CASE WHEN pg_catalog.strpos(" + text + " COLLATE \"C\", '@') < 4 THEN '***' ELSE pg_catalog.left(" + text + ", 1) || '***@***.invalid' END" + cast(c)
 	case policy.MaskToken:
 		return tokenText(c, value)
 	case policy.MaskYear, policy.MaskBucket:
@@ -57,14 +56,14 @@ func fitting(c *Column, e policy.Exposure) policy.Mask {
 
 // fit is what a mask becomes for the type of a column.
 func fit(c *Column, m policy.Mask, width int64) policy.Mask {
-	fits := textLike(c)
+	fits := textLike(c) || c.Citext
 	switch m {
 	case policy.MaskYear:
 		fits = isTime(c)
 	case policy.MaskBucket:
 		fits = width > 0 && (isTime(c) || isNumber(c))
 	case policy.MaskToken:
-		if narrow(c) {
+		if narrow(c) || c.Citext { // equal values would have different pseudonyms
 			return policy.MaskRedact
 		}
 		fits = fits || isKey(c)
@@ -73,6 +72,16 @@ func fit(c *Column, m policy.Mask, width int64) policy.Mask {
 		return policy.MaskNull
 	}
 	return m
+}
+
+// partialText is the last four characters of a text of eight or more. Counting characters is most of what that
+// takes, so a text of more than ten bytes is cut four bytes' worth before its end: "all but as many characters as
+// it has bytes, less four". In ASCII that is the last four; each byte that a character has beyond its first takes
+// one of them away, so that never more shows. Where that leaves nothing, and in shorter texts, characters are counted.
+func partialText(text string) string {
+	const counted = "CASE WHEN pg_catalog.length(%[1]s) < 8 THEN '***' ELSE '***' || pg_catalog.right(%[1]s, 4) END"
+	const cut = "CASE WHEN pg_catalog.octet_length(%[1]s) > 10 THEN '***' || pg_catalog.right(%[1]s, 4 - pg_catalog.octet_length(%[1]s)) ELSE '***' END"
+	return fmt.Sprintf("COALESCE(NULLIF("+cut+", '***'), "+counted+")", text)
 }
 
 // plainText is the value as text: its own type, where that makes no difference.

@@ -52,18 +52,9 @@ func (a *analysis) print(n *pg.Node) (string, error) {
 
 // inside understands the statement in a PREPARE or a DECLARE: as a text of its own.
 func (a *analysis) inside(n *pg.Node) (*Named, error) {
-	text, err := a.print(n)
-	if err != nil {
-		return nil, a.unprintable()
-	}
-	back, err := pg.Parse(text)
-	if err != nil || len(back.Stmts) != 1 {
-		return nil, a.unprintable()
-	}
 	own := proto.Clone(n).(*pg.Node)
-	forgetPlaces(own.ProtoReflect())
-	forgetPlaces(back.Stmts[0].Stmt.ProtoReflect())
-	if !proto.Equal(own, back.Stmts[0].Stmt) {
+	text, ok := printExactly(&pg.ParseResult{Version: a.version, Stmts: []*pg.RawStmt{{Stmt: own}}})
+	if !ok {
 		return nil, a.unprintable()
 	}
 	plan, err := a.understand(text, a.env.Declared)
@@ -76,7 +67,7 @@ func (a *analysis) inside(n *pg.Node) (*Named, error) {
 // understand makes the plan of a text that stands in another one; places in it mean nothing to the client.
 func (a *analysis) understand(text string, declared []uint32) (*Plan, error) {
 	env := a.env
-	env.State, env.Declared = nil, declared // it names none
+	env.State, env.Declared = a.state.doubts(), declared // it names none
 	plan, err := (&Guard{}).Analyze(env, text)
 	if e, ok := err.(*Error); ok {
 		e.Position = 0
@@ -93,12 +84,9 @@ func (a *analysis) understand(text string, declared []uint32) (*Plan, error) {
 // again understands a prepared statement or a cursor when it is used: by the policies and the catalog of now it
 // must be what the server holds. What it does is done by the statement that uses it.
 func (a *analysis) again(n *Named, what string) error {
-	plan, err := a.understand(n.Text, n.Declared)
+	plan, err := a.understoodAgain(n, what)
 	if err != nil {
 		return err
-	}
-	if plan.Text != n.Plan.Text {
-		return refused(NotUnderstood, "0A000", 0, "The "+what+" means something else now: the catalog, the policies or the search path changed since it was made.", "Make it again.")
 	}
 	for _, t := range append(slices.Clip(plan.Touches), n.Calls...) {
 		a.touch(t.Action, t.Resource)
@@ -108,8 +96,21 @@ func (a *analysis) again(n *Named, what string) error {
 	}
 	a.statement.Footing = append(a.statement.Footing, plan.Statements[0].Footing...)
 	a.statement.Writes = a.statement.Writes || plan.Writes
+	a.statement.Fills = append(a.statement.Fills, plan.Statements[0].Fills...)
 	a.plan.Masked, a.plan.Filtered = a.plan.Masked || plan.Masked, a.plan.Filtered || plan.Filtered
 	return nil
+}
+
+// understoodAgain is the plan of now of a prepared statement or a cursor, which is what the server holds.
+func (a *analysis) understoodAgain(n *Named, what string) (*Plan, error) {
+	plan, err := a.understand(n.Text, n.Declared)
+	if err != nil {
+		return nil, err
+	}
+	if plan.Text != n.Plan.Text {
+		return nil, refused(NotUnderstood, "0A000", 0, "The "+what+" means something else now: the catalog, the policies or the search path changed since it was made.", "Make it again.")
+	}
+	return plan, nil
 }
 
 // used understands what a statement uses by its name, and says what that is.

@@ -6,8 +6,8 @@ import (
 
 // Field is one field of a composite type.
 type Field struct {
-	Name    string
-	TypeOID uint32
+	Name    string `json:"name"`
+	TypeOID uint32 `json:"type_oid"`
 }
 
 // field finds a field by name; nil where there is none, also for a type that is not known.
@@ -161,7 +161,7 @@ func (a *analysis) rowStar(n *pg.Node, s *scope) (out []column, star bool, err e
 		return nil, true, a.notBuilt(0, "Stars over values whose type is not known are")
 	}
 	for _, f := range fields {
-		out = append(out, column{name: f.Name, typ: f.TypeOID, extension: a.env.Catalog.foreign(f.TypeOID)})
+		out = append(out, column{name: f.Name, typ: f.TypeOID, extension: a.env.Catalog.Foreign(f.TypeOID)})
 	}
 	return out, true, nil
 }

@@ -54,6 +54,7 @@ const (
 	DDL        Verb = "DDL"
 	CopyOut    Verb = "COPY TO"
 	CopyIn     Verb = "COPY FROM"
+	CreateAs   Verb = "CREATE TABLE AS"
 
 	Prepare     Verb = "PREPARE"
 	Execute     Verb = "EXECUTE"
@@ -66,6 +67,7 @@ const (
 	Unlisten    Verb = "UNLISTEN"
 	Notify      Verb = "NOTIFY"
 	Maintain    Verb = "VACUUM"
+	Explain     Verb = "EXPLAIN"
 )
 
 // Statement is one statement of a plan.
@@ -87,6 +89,13 @@ type Statement struct {
 	Named *Named
 	// Setting is a setting that the gateway keeps itself, as the statement sets it.
 	Setting *Setting
+	// Temporary are the names of temporary tables that the statement makes, changes or drops; "" is every one.
+	Temporary []string
+	// Makes is the name of the temporary table that it makes, Fills are the OIDs of those that it writes to, and
+	// Sources what the values come from.
+	Makes   string
+	Fills   []uint32
+	Sources []Source
 	// Styles is set where the statement can change what the text of a date, a time or an interval means.
 	Styles bool
 }
@@ -127,6 +136,8 @@ type Plan struct {
 	ChangesCatalog bool
 	// Stateful is set where the plan stands for the session's state of now alone.
 	Stateful bool
+	// virtual is set where something was written in the place of a system catalog or a function that asks it.
+	virtual bool
 }
 
 // Reason is the class of an Error.

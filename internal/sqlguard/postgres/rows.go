@@ -152,10 +152,13 @@ func fieldOf(alias, name string) *pg.Node {
 // evaluated before it) where any of them is not leakproof; those that are and look up rows go inside too.
 func (a *analysis) fillFilter(p *pendingScan) error {
 	it := p.item
+	sel := p.node.Subquery.GetSelectStmt()
 	if len(it.rows) == 0 {
+		if it.fenced && p.region.leaky {
+			return a.fence(sel, p)
+		}
 		return nil
 	}
-	sel := p.node.Subquery.GetSelectStmt()
 	inside := func(c *Column) *pg.Node { return fieldOf("t", "c"+itoa(it.relation.position(c)+1)) }
 	filter, err := a.filterNode(it.relation, it.rows, inside)
 	if err != nil {
@@ -166,12 +169,18 @@ func (a *analysis) fillFilter(p *pendingScan) error {
 	if !p.region.leaky && it.relation.Kind != View {
 		return nil
 	}
+	if it.relation.Kind != View {
+		sel.WhereClause = joined(pg.BoolExprType_AND_EXPR, append([]*pg.Node{filter}, it.lookups...))
+	}
+	return a.fence(sel, p)
+}
+
+// fence keeps conditions outside of a scan's sub-select from being evaluated before those inside.
+func (a *analysis) fence(sel *pg.SelectStmt, p *pendingScan) error {
+	it := p.item
 	if p.locked {
 		return refused(Denied, "42501", 0, "The table "+it.relation.Name.String()+" has a row filter, and a condition beside FOR UPDATE could tell about rows outside it.",
 			"Use conditions that compare columns with values of their own types by =, <, >, IN or BETWEEN, or leave FOR UPDATE out.")
-	}
-	if it.relation.Kind != View {
-		sel.WhereClause = joined(pg.BoolExprType_AND_EXPR, append([]*pg.Node{filter}, it.lookups...))
 	}
 	sel.LimitOffset = pg.MakeAConstIntNode(0, 0)
 	sel.LimitOption = pg.LimitOption_LIMIT_OPTION_COUNT

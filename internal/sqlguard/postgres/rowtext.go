@@ -32,7 +32,7 @@ func parseFilter(text string) (*pg.Node, error) {
 		return nil, fmt.Errorf("%q is not a condition: write it as after WHERE, such as region = 'eu'", text)
 	}
 	wrong := fmt.Errorf("%q is not one condition: write it as after WHERE, such as region = 'eu'", text)
-	if len(tree.Stmts) != 1 || tree.Stmts[0].Stmt.GetSelectStmt() == nil || deeper(tree.ProtoReflect(), 300) {
+	if len(tree.Stmts) != 1 || tree.Stmts[0].Stmt.GetSelectStmt() == nil || deeper(tree, 300) {
 		return nil, wrong
 	}
 	where := tree.Stmts[0].Stmt.GetSelectStmt().WhereClause
@@ -41,8 +41,8 @@ func parseFilter(text string) (*pg.Node, error) {
 	if err != nil || where == nil {
 		return nil, wrong
 	}
-	forgetPlaces(tree.ProtoReflect())
-	forgetPlaces(plain.ProtoReflect())
+	forgetPlaces(tree)
+	forgetPlaces(plain)
 	if !proto.Equal(tree, plain) { // the text closes the bracket and goes on
 		return nil, wrong
 	}

@@ -16,11 +16,14 @@ func (a *analysis) lookup(v *pg.RangeVar) (*Relation, error) {
 	if v.Catalogname != "" {
 		return nil, a.notUnderstood(nil, v.Location, "A relation is named with at most a schema.")
 	}
+	if err := a.settled(v.Schemaname, v.Relname, v.Location); err != nil {
+		return nil, err
+	}
 	if v.Schemaname != "" {
-		if isSystemSchema(v.Schemaname) {
+		if isSystemSchema(v.Schemaname) && !a.env.Catalog.isTempSchema(v.Schemaname) {
 			return nil, a.notSystem(v)
 		}
-		if r := a.env.Catalog.Relations[Name{v.Schemaname, v.Relname}]; r != nil {
+		if r := a.env.Catalog.qualified(Name{v.Schemaname, v.Relname}); r != nil {
 			return r, nil
 		}
 		return nil, a.unknownTable(v.Schemaname+"."+v.Relname, v.Location)
@@ -28,10 +31,8 @@ func (a *analysis) lookup(v *pg.RangeVar) (*Relation, error) {
 	if strings.HasPrefix(v.Relname, "pg_") {
 		return nil, a.notSystem(v)
 	}
-	for _, schema := range a.env.Catalog.SearchPath {
-		if r := a.env.Catalog.Relations[Name{schema, v.Relname}]; r != nil {
-			return r, nil
-		}
+	if r := a.env.Catalog.unqualified(v.Relname); r != nil {
+		return r, nil
 	}
 	return nil, a.unknownTable(v.Relname, v.Location)
 }
@@ -73,6 +74,9 @@ func (a *analysis) scan(n *pg.Node, v *pg.RangeVar, s *scope) (*item, error) {
 	if err := a.readable(r, v.Location); err != nil {
 		return nil, err
 	}
+	if err := a.holds(r, v.Location); err != nil {
+		return nil, err
+	}
 	if len(a.named) >= maxTables {
 		return nil, refused(NotUnderstood, "54000", a.at(v.Location), fmt.Sprintf("The text names more than %d tables.", maxTables), "Send several statements.")
 	}
@@ -94,7 +98,8 @@ func (a *analysis) scan(n *pg.Node, v *pg.RangeVar, s *scope) (*item, error) {
 	if err := a.filterScan(it, v.Inh, v.Location); err != nil {
 		return nil, err
 	}
-	it.masked = it.masked || it.filtered
+	it.fenced = a.outrunnable(r)
+	it.masked = it.masked || it.filtered || it.fenced
 	if err := a.alias(it, v.Alias, v.Location); err != nil {
 		return nil, err
 	}
@@ -183,6 +188,8 @@ func (a *analysis) readable(r *Relation, location int32) error {
 		reaches := r.Reaches
 		if a.env.Sight.Read(a.env.Catalog.TableResource(r.Name)).Own {
 			reaches = nil // a policy of its own says who sees it
+		} else if err := a.unasked(r, location); err != nil {
+			return err
 		}
 		for _, oid := range reaches {
 			if err := a.reached(r, oid, location); err != nil {
@@ -216,7 +223,7 @@ func (a *analysis) reached(view *Relation, oid uint32, location int32) error {
 		return a.denied(location, "The view "+view.Name.String()+" reads "+below.Name.String()+", of which some rows may be read only; a view over such a table needs a permit that names it.", policy.Touch{Action: "read", Resource: a.env.Catalog.TableResource(view.Name)})
 	}
 	for i := range below.Columns {
-		if !a.read(below, &below.Columns[i]).Visible {
+		if a.env.Catalog.mentions(view, oid, below.Columns[i].Number) && !a.read(below, &below.Columns[i]).Visible {
 			c := a.env.Catalog.ColumnResource(below, &below.Columns[i])
 			return a.denied(location, "The view "+view.Name.String()+" can show the column "+c.ID+", which no policy permits.", policy.Touch{Action: "read", Resource: c})
 		}

@@ -61,6 +61,8 @@ type item struct {
 	// filtered is set where rows may be left out; rows are the filters of what was read and written so far,
 	// check those that new rows must pass, lookups conditions that may stand beside them.
 	filtered bool
+	// fenced is set for a view that must be evaluated before conditions which are not leakproof.
+	fenced   bool
 	inserted bool // rows are only added
 	rows     policy.Rows
 	check    policy.Rows

@@ -80,6 +80,7 @@ func (k keys) literal() string {
 
 // NewSeen finds out what a principal sees of a catalog.
 func NewSeen(c *Catalog, sight Sight) *Seen {
+	sight = c.own(sight)
 	s := &Seen{hidden: map[uint32][]int16{}, all: sight.Read(c.Connection).Visible}
 	s.rules = map[Name]func(*Seen) string{}
 	for name, rule := range catalogRules() {
@@ -104,6 +105,7 @@ func NewSeen(c *Catalog, sight Sight) *Seen {
 			schemas[r.Name.Schema] = true
 		}
 	}
+	s.temporary(c, usable)
 	for _, f := range c.Routines {
 		if sight.Permits(policy.Touch{Action: "call", Resource: c.FunctionResource(f)}) {
 			s.functions = append(s.functions, f.OID)

@@ -167,7 +167,7 @@ func (a *analysis) targets(list []*pg.Node, s *scope) ([]column, error) {
 		if err := a.apart(func() error { return a.exprs(s, t.Val) }); err != nil {
 			return nil, err
 		}
-		if a.outer[n] {
+		if a.outer[n] && !a.typeofs[t.Val] {
 			a.printed(t.Val)
 		}
 		if len(a.rewrites) > before { // what is written in its place has another name
@@ -343,7 +343,7 @@ func (a *analysis) locks(list []*pg.Node, s *scope, before int) error {
 			return err
 		}
 		for _, r := range locked {
-			if r.Kind != Table && r.Kind != PartitionedTable || isSystemSchema(r.Name.Schema) {
+			if r.Kind != Table && r.Kind != PartitionedTable || isSystemSchema(r.Name.Schema) && r.Holding == nil {
 				return a.notBuilt(0, "Row locks on views and foreign tables are")
 			}
 			a.touch("update", a.env.Catalog.TableResource(r.Name))

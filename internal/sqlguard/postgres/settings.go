@@ -95,7 +95,7 @@ func (a *analysis) maySet(name string) error {
 	switch {
 	case settings[name] || pinned:
 		return nil
-	case strings.Contains(name, ".") && !strings.HasPrefix(name, ownSettings):
+	case strings.Contains(name, ".") && !strings.HasPrefix(name, ownSettings) && !strings.HasPrefix(name, "auto_explain."):
 		a.touch("set", a.env.Catalog.Connection)
 		return nil
 	}
@@ -196,7 +196,11 @@ func (a *analysis) setSearchPath(v *pg.VariableSetStmt) error {
 // chosen is the path of these schemas. Those of the system are searched as ever, and none belongs to the user.
 func chosen(names []string) *Path {
 	p := &Path{Spelled: spell(names)}
-	for _, n := range names {
+	named := false
+	for i, n := range names {
+		if n == TempSchema && !named {
+			named, p.TempAt, p.TempFirst = true, len(p.Schemas), i == 0
+		}
 		if n != "" && n != "$user" && !isSystemSchema(n) {
 			p.Schemas = append(p.Schemas, n)
 		}
@@ -217,7 +221,7 @@ func (a *analysis) path() {
 	a.env.Catalog = a.base
 	if p := a.state.Path(); p != nil {
 		own := *a.base
-		own.SearchPath = p.Schemas
+		own.SearchPath, own.TempAt, own.TempFirst = p.Schemas, p.TempAt, p.TempFirst
 		a.env.Catalog = &own
 	}
 }
@@ -384,6 +388,9 @@ func splitPath(s string) (names []string, ok bool) {
 func (a *analysis) discard(v *pg.DiscardStmt) error {
 	a.statement.Verb, a.statement.All = Discard, v.Target == pg.DiscardMode_DISCARD_ALL
 	a.statement.Styles = a.statement.All
+	if (a.statement.All || v.Target == pg.DiscardMode_DISCARD_TEMP) && (a.env.Catalog.Temporary != nil || a.state.Asks()) {
+		a.statement.Temporary = []string{""}
+	}
 	a.plan.Stateful = true
 	a.touch("connect", a.env.Catalog.Connection)
 	return nil

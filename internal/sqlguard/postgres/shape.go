@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
-	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/proto"
 )
 
 // Bounds of a shape; longer texts and literals have none.
@@ -155,7 +155,7 @@ func (g *Guard) Template(env Environment, text string, shape Shape, plan *Plan) 
 		return nil
 	}
 	open := map[int]bool{}
-	openLiterals(tree.ProtoReflect(), text, open)
+	openLiterals(tree, text, open)
 	t := &Template{plan: plan, fixed: make([]string, len(shape.literals))}
 	var other strings.Builder
 	strange := map[string]int{} // the other literals
@@ -249,8 +249,8 @@ func sameButText(a, b *Plan) bool {
 }
 
 // openLiterals notes where in the text literals stand that no rule looks at.
-func openLiterals(m protoreflect.Message, text string, open map[int]bool) {
-	switch v := m.Interface().(type) {
+func openLiterals(m proto.Message, text string, open map[int]bool) {
+	switch v := m.(type) {
 	case *pg.A_Expr:
 		list := v.Kind == pg.A_Expr_Kind_AEXPR_IN
 		if (list || v.Kind == pg.A_Expr_Kind_AEXPR_OP) && compares(v.Name) {
@@ -278,16 +278,8 @@ func openLiterals(m protoreflect.Message, text string, open map[int]bool) {
 			openLiteral(n.GetResTarget().GetVal(), text, open)
 		}
 	}
-	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		switch {
-		case f.Kind() != protoreflect.MessageKind:
-		case f.IsList():
-			for i := range v.List().Len() {
-				openLiterals(v.List().Get(i).Message(), text, open)
-			}
-		default:
-			openLiterals(v.Message(), text, open)
-		}
+	each(m, func(m proto.Message) bool {
+		openLiterals(m, text, open)
 		return true
 	})
 }

@@ -15,6 +15,7 @@ type State struct {
 	// start is what a rollback goes back to; points are the savepoints.
 	start  kept
 	points []point
+	temp   unsure
 	failed bool // the transaction under way can only be rolled back
 }
 
@@ -38,6 +39,10 @@ type Path struct {
 	Schemas []string
 	// Spelled is how SHOW spells it.
 	Spelled string
+	// TempAt is the place in Schemas before which temporary tables are looked for; TempFirst is set where their
+	// schema was named first of all.
+	TempAt    int
+	TempFirst bool
 }
 
 type point struct {
@@ -120,6 +125,9 @@ func (s *State) clone() *State {
 
 // Keeps says whether a statement changes a State.
 func (st *Statement) Keeps() bool {
+	if st.Temporary != nil {
+		return true
+	}
 	switch st.Verb {
 	case Prepare, Deallocate, Declare, CloseCursor, Discard, Savepoint, Release, RollbackTo, Commit, Rollback:
 		return true
@@ -135,6 +143,7 @@ func (s *State) After(st Statement) *State {
 		return s
 	}
 	n := s.clone()
+	n.temp = n.temp.after(&st)
 	switch st.Verb {
 	case Prepare:
 		n.prepared = with(n.prepared, st.Name, st.Named)
@@ -148,7 +157,7 @@ func (s *State) After(st Statement) *State {
 		n.set(st)
 	case Discard:
 		if st.All {
-			return nil
+			return &State{temp: n.temp}
 		}
 	case Savepoint:
 		n.points = append(slices.Clip(n.points), point{st.Name, n.now})
@@ -214,6 +223,7 @@ func (s *State) end(committed bool) *State {
 		}
 	}
 	s.now, s.points, s.failed = s.start, nil, false
+	s.temp = s.temp.ended()
 	return s
 }
 
@@ -221,6 +231,7 @@ func (s *State) end(committed bool) *State {
 func (s *State) Failed() *State {
 	n := s.clone()
 	n.failed = true
+	n.temp = n.temp.ended()
 	return n
 }
 

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
-	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/proto"
 )
 
 // catalogFunction is a function that looks into the catalogs: it may be asked only about objects that are seen.
@@ -228,7 +228,7 @@ func (a *analysis) template(text string, nodes ...*pg.Node) (*pg.Node, error) {
 		return nil, a.unprintable()
 	}
 	out := n.GetSelectStmt().TargetList[0].GetResTarget().Val
-	fill(out.ProtoReflect(), nodes)
+	fill(out, nodes)
 	return a.wrote(out), nil
 }
 
@@ -238,29 +238,22 @@ const maxWritten = 16 << 20
 // write notes that a text is written in the place of a part of the statement.
 func (a *analysis) write(text string) error {
 	a.written += len(text)
+	a.plan.virtual = true
 	if a.written > maxWritten {
 		return refused(NotUnderstood, "54000", 0, "The statement asks too much of the system catalogs.", "Send several statements.")
 	}
 	return nil
 }
 
-func fill(m protoreflect.Message, nodes []*pg.Node) {
-	if n, ok := m.Interface().(*pg.Node); ok {
+func fill(m proto.Message, nodes []*pg.Node) {
+	if n, ok := m.(*pg.Node); ok {
 		if p := n.GetParamRef(); p != nil && p.Number >= 60000 {
 			n.Node = nodes[p.Number-60000].Node
 			return
 		}
 	}
-	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		switch {
-		case f.Kind() != protoreflect.MessageKind:
-		case f.IsList():
-			for i := range v.List().Len() {
-				fill(v.List().Get(i).Message(), nodes)
-			}
-		default:
-			fill(v.Message(), nodes)
-		}
+	each(m, func(m proto.Message) bool {
+		fill(m, nodes)
 		return true
 	})
 }
@@ -293,7 +286,7 @@ func (a *analysis) catalogCall(n *pg.Node, v *pg.FuncCall, f catalogFunction, s 
 		return a.notUnderstood(nil, v.Location, "The call of "+quoted(figureName(n))+" is not on the list of what is understood.")
 	}
 	for _, arg := range v.Args {
-		if counts(arg.ProtoReflect()) {
+		if counts(arg) {
 			return a.notBuilt(v.Location, "Counts and window functions inside of "+quoted(figureName(n))+" are")
 		}
 		if arg.GetNamedArgExpr() != nil {
@@ -343,8 +336,8 @@ func (a *analysis) catalogCall(n *pg.Node, v *pg.FuncCall, f catalogFunction, s 
 
 // counts says whether an expression holds a count of rows or a window function of its own: inside of the sub-select
 // that an argument becomes they would mean another.
-func counts(m protoreflect.Message) bool {
-	switch v := m.Interface().(type) {
+func counts(m proto.Message) bool {
+	switch v := m.(type) {
 	case *pg.SubLink:
 		return false
 	case *pg.FuncCall:
@@ -352,20 +345,7 @@ func counts(m protoreflect.Message) bool {
 			return true
 		}
 	}
-	found := false
-	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		switch {
-		case f.Kind() != protoreflect.MessageKind:
-		case f.IsList():
-			for i := range v.List().Len() {
-				found = found || counts(v.List().Get(i).Message())
-			}
-		default:
-			found = found || counts(v.Message())
-		}
-		return !found
-	})
-	return found
+	return !each(m, func(m proto.Message) bool { return !counts(m) })
 }
 
 // guardArgument bounds an argument to what is seen.

@@ -118,9 +118,16 @@ func (a *analysis) regArray(v *pg.TypeCast, kind string) error {
 	return nil
 }
 
+// typeof notes that pg_typeof shows the name of a type that users made. Given back as it is, it keeps its own type.
+func (a *analysis) typeof(n *pg.Node, v *pg.FuncCall, s *scope) {
+	if names := stringsOf(v.Funcname); names[len(names)-1] == "pg_typeof" && len(v.Args) == 1 && a.env.Catalog.TypesByOID[a.valueType(v.Args[0], s)] != nil {
+		a.typeofs[n] = true
+	}
+}
+
 // printed makes text of a value that shows a name, as the client's search path would have it.
 func (a *analysis) printed(n *pg.Node) {
-	if !a.prints[n] {
+	if !a.prints[n] && !a.typeofs[n] {
 		return
 	}
 	a.later(func() error {
@@ -153,7 +160,7 @@ func (a *analysis) objectNamed(kind, text string, location int32) (*pg.Node, err
 		if len(names) == 1 && (a.env.Catalog.System[Name{"pg_catalog", names[0]}] != nil) || len(names) == 2 && a.env.Catalog.System[Name{names[0], names[1]}] != nil {
 			return same(), nil
 		}
-		if r := a.relationCalled(names); r != nil && seen.relations.has(r.OID) && kind != "view" && (kind != "full" || seen.full.has(r.OID)) {
+		if r := a.relationCalled(names); r != nil && seen.relations.has(r.OID) && kind != "view" && (kind != "full" || seen.full.has(r.OID)) && (kind != "size" || len(seen.filtered) == 0) {
 			return number(r.OID), nil
 		}
 		return nil, nil
@@ -222,14 +229,9 @@ func numeral(text string) bool {
 // relationCalled finds a relation by its name in parts, as a statement would.
 func (a *analysis) relationCalled(names []string) *Relation {
 	if len(names) == 2 {
-		return a.env.Catalog.Relations[Name{names[0], names[1]}]
+		return a.env.Catalog.qualified(Name{names[0], names[1]})
 	}
-	for _, schema := range a.env.Catalog.SearchPath {
-		if r := a.env.Catalog.Relations[Name{schema, names[0]}]; r != nil {
-			return r
-		}
-	}
-	return nil
+	return a.env.Catalog.unqualified(names[0])
 }
 
 // typeCalled finds a type by its text: its OID where users made it, 0 where it is one of pg_catalog's.
@@ -298,17 +300,23 @@ func (a *analysis) resolved(kind string, value *pg.Node, strict bool) (*pg.Node,
 		return a.template(fmt.Sprintf("(SELECT t.oid FROM %s, pg_catalog.%s AS t WHERE (t.%s = _gatehouse_a.n OR t.oid = %s) AND %s LIMIT 1)", argument, catalog, name, number, seen.guardCondition(kind, "t.oid")), value)
 	}
 	var path []string
-	for _, s := range append([]string{"pg_catalog"}, a.env.Catalog.SearchPath...) {
+	for _, s := range a.env.Catalog.SearchPath {
 		path = append(path, stringText(s))
 	}
+	own := "i.p[1]"
+	if t := a.env.Catalog.Temporary; t != nil {
+		path = a.env.Catalog.withTemporary(path, stringText(t.Name))
+		own = "CASE i.p[1] WHEN 'pg_temp' THEN " + stringText(t.Name) + " ELSE i.p[1] END"
+	}
+	path = append([]string{stringText("pg_catalog")}, path...)
 	schemas := "ARRAY[" + strings.Join(path, ", ") + "]::pg_catalog.name[]"
 	condition := seen.guardCondition(kind, "t.oid")
 	if kind == "type" {
 		return a.template(fmt.Sprintf("(SELECT COALESCE((SELECT t.oid FROM pg_catalog.pg_type AS t WHERE t.oid = %[2]s AND %[3]s), (SELECT t.oid FROM pg_catalog.pg_type AS t WHERE t.oid = pg_catalog.to_regtype(CASE WHEN _gatehouse_a.n !~ '^[0-9]{1,10}$' THEN _gatehouse_a.n END) AND %[3]s)) FROM %[1]s)", argument, number, condition), value)
 	}
 	found := fmt.Sprintf("(SELECT t.oid FROM pg_catalog.pg_class AS t WHERE t.oid = %[1]s AND %[2]s UNION ALL (SELECT t.oid FROM (SELECT pg_catalog.parse_ident(CASE WHEN _gatehouse_a.n !~ '^[0-9]{1,10}$' AND _gatehouse_a.n <> '-' THEN _gatehouse_a.n END) AS p OFFSET 0) AS i, pg_catalog.pg_class AS t, pg_catalog.pg_namespace AS n"+
-		" WHERE n.oid = t.relnamespace AND t.relname = i.p[pg_catalog.array_length(i.p, 1)] AND CASE pg_catalog.array_length(i.p, 1) WHEN 1 THEN n.nspname = ANY (%[3]s) WHEN 2 THEN n.nspname = i.p[1] WHEN 3 THEN n.nspname = i.p[2] AND i.p[1] = pg_catalog.current_database() ELSE false END AND %[2]s ORDER BY pg_catalog.array_position(%[3]s, n.nspname) LIMIT 1))",
-		number, condition, schemas)
+		" WHERE n.oid = t.relnamespace AND t.relname = i.p[pg_catalog.array_length(i.p, 1)] AND CASE pg_catalog.array_length(i.p, 1) WHEN 1 THEN n.nspname = ANY (%[3]s) WHEN 2 THEN n.nspname = %[4]s WHEN 3 THEN n.nspname = i.p[2] AND i.p[1] = pg_catalog.current_database() ELSE false END AND %[2]s ORDER BY pg_catalog.array_position(%[3]s, n.nspname) LIMIT 1))",
+		number, condition, schemas, own)
 	if strict {
 		// A name that is not found gives the server's own error for a name that does not exist.
 		found = "COALESCE(" + found + ", CAST(CAST((CASE WHEN _gatehouse_a.n !~ '^[0-9]{1,10}$' AND _gatehouse_a.n <> '-' THEN pg_catalog.concat('pg_catalog.', pg_catalog.quote_ident(pg_catalog.concat(_gatehouse_a.n, ' '))) END) AS pg_catalog.regclass) AS pg_catalog.oid))"

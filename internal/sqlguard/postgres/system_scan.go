@@ -156,7 +156,7 @@ func (a *analysis) clientPath() string {
 	for _, s := range a.env.Catalog.SearchPath {
 		list = append(list, ident(s))
 	}
-	return strings.Join(append(list, "pg_temp"), ", ")
+	return strings.Join(a.env.Catalog.withTemporary(list, TempSchema), ", ")
 }
 
 // stringText writes a string for SQL text.

@@ -37,7 +37,7 @@ func (a *analysis) computedSetting(v *pg.FuncCall, s *scope) error {
 	if err := a.exprs(s, v.Args...); err != nil {
 		return err
 	}
-	if v.Args[0].GetNamedArgExpr() != nil || counts(v.Args[0].ProtoReflect()) {
+	if v.Args[0].GetNamedArgExpr() != nil || counts(v.Args[0]) {
 		return a.notBuilt(v.Location, "Calls of current_setting with such an argument are")
 	}
 	a.later(func() (err error) {

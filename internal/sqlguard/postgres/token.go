@@ -94,23 +94,7 @@ func (a *analysis) mayWrite(r *Relation, c *Column) bool {
 			}
 		}
 	}
-	return r.Kind == View && !a.readOnlyView(r)
-}
-
-// readOnlyView says whether nothing that a view reads may be written.
-func (a *analysis) readOnlyView(r *Relation) bool {
-	for _, oid := range r.Reaches {
-		below := a.env.Catalog.ByOID[oid]
-		if below == nil {
-			return false
-		}
-		for _, action := range []string{"insert", "update"} {
-			if a.env.Sight.May(action, a.env.Catalog.TableResource(below.Name)).Visible {
-				return false
-			}
-		}
-	}
-	return !r.Unknown
+	return r.Kind == View && !a.env.Catalog.readOnlyView(a.env.Sight, r)
 }
 
 func (a *analysis) may(action string, r *Relation, c *Column) bool {

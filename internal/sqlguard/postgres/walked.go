@@ -6,7 +6,6 @@ import (
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // walk notes that a node was understood.
@@ -26,37 +25,24 @@ var frames = listed(`ParseResult RawStmt Node List String Integer Float Boolean 
 	TransactionStmt VariableSetStmt VariableShowStmt CreateStmt IndexStmt
 	AlterTableStmt DropStmt TruncateStmt CopyStmt PrepareStmt ExecuteStmt
 	ListenStmt UnlistenStmt NotifyStmt LockStmt
-	VacuumStmt ReindexStmt ClusterStmt DeallocateStmt DiscardStmt DeclareCursorStmt FetchStmt ClosePortalStmt`)
+	VacuumStmt ReindexStmt ClusterStmt DeallocateStmt DiscardStmt CreateTableAsStmt DeclareCursorStmt FetchStmt ClosePortalStmt ExplainStmt`)
 
 // unwalked finds a node that no rule has looked at: a clause that was forgotten must not reach the server.
 // It goes before the sub-selects of scans are written, which are this package's own.
-func (a *analysis) unwalked(m protoreflect.Message) error {
-	own := m.Interface()
-	if n, ok := own.(*pg.Node); ok {
+func (a *analysis) unwalked(m proto.Message) error {
+	if n, ok := m.(*pg.Node); ok {
 		if n.GetNode() == nil || a.own[n] {
 			return nil
 		}
 		if a.walked[n] {
-			inner := m.WhichOneof(m.Descriptor().Oneofs().Get(0))
-			return a.unwalkedBelow(m.Get(inner).Message())
+			m = inner(n)
 		}
-	} else if name := string(m.Descriptor().Name()); !frames[name] && !a.walked[own] {
-		return a.notUnderstoodPart(name)
+	} else if !layoutOf(m).frame && !a.walked[m] {
+		return a.notUnderstoodPart(string(m.ProtoReflect().Descriptor().Name()))
 	}
-	return a.unwalkedBelow(m)
-}
-
-func (a *analysis) unwalkedBelow(m protoreflect.Message) (err error) {
-	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		switch {
-		case f.Kind() != protoreflect.MessageKind:
-		case f.IsList():
-			for i := 0; i < v.List().Len() && err == nil; i++ {
-				err = a.unwalked(v.List().Get(i).Message())
-			}
-		default:
-			err = a.unwalked(v.Message())
-		}
+	var err error
+	each(m, func(m proto.Message) bool {
+		err = a.unwalked(m)
 		return err == nil
 	})
 	return err

@@ -20,6 +20,12 @@ func (a *analysis) target(v *pg.RangeVar, action string) (*item, error) {
 	case r.Unknown:
 		return nil, a.notBuilt(v.Location, "Writes to tables whose triggers cannot be traced ("+r.Name.String()+") are")
 	}
+	if err := a.holds(r, v.Location); err != nil {
+		return nil, err
+	}
+	if r.Holding != nil {
+		a.statement.Fills = append(a.statement.Fills, r.OID)
+	}
 	a.statement.Writes = true
 	a.relation(r)
 	a.touch(action, a.env.Catalog.TableResource(r.Name))
@@ -290,8 +296,12 @@ func (a *analysis) returning(list *[]*pg.Node, it *item, s *scope) ([]column, er
 		}
 		c := t.Val.GetColumnRef()
 		if c == nil {
+			before := len(a.rewrites)
 			if err := a.exprs(s, t.Val); err != nil {
 				return nil, err
+			}
+			if len(a.rewrites) > before { // what is written in its place has another name
+				t.Name = outputName(t)
 			}
 			columns = append(columns, column{name: outputName(t)})
 			out = append(out, n)
