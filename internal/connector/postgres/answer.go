@@ -26,6 +26,7 @@ type item struct {
 	resumes   bool          // answerQuery: of a segment that is not the first
 	more      bool          // answerQuery: of a segment that is not the last
 	done      chan struct{} // answerBarrier
+	setting   *string       // answerSetting: where the value goes
 	copy      *copyIn       // of a batch with a COPY FROM STDIN
 }
 
@@ -36,6 +37,7 @@ const (
 	answerReady                   // a ReadyForQuery of the gateway's own, with the database's status
 	answerBarrier                 // everything before is on its way to the client
 	answerFailing                 // of the statement that fails a transaction; the client sees nothing of it
+	answerSetting                 // of a SHOW that the gateway sends for itself; the client sees nothing of it
 	answerBatchEnd
 	answerQuery
 	answerParse
@@ -57,14 +59,11 @@ type answering struct {
 	deadline      *deadline    // of the answers that are being given
 	muted         bool         // the client was told of an error that the database knows nothing of: until a ReadyForQuery
 	broken        error        // why it ended; read after dead is closed
-	inline        bool         // the judge answers: nobody reads the client meanwhile
-	unwatch       func()       // ends the watch over the client, where one was set up
-
-	out      []byte    // for the client, not yet written
-	current  *result   // of the request whose rows are coming
-	finished []*result // complete, but their transaction may still fail
-	open     []*portal // with entries that are not closed
-	changed  bool      // a statement changed the catalog
+	out           []byte       // for the client, not yet written
+	current       *result      // of the request whose rows are coming
+	finished      []*result    // complete, but their transaction may still fail
+	open          []*portal    // with entries that are not closed
+	changed       bool         // a statement changed the catalog
 
 	changes   []change // what the judge has not yet taken up; it does so while nothing is outstanding
 	eras      eras
@@ -147,6 +146,8 @@ func (s *session) answerItem(it *item) error {
 		return s.settle()
 	case answerFailing:
 		return s.answerFailed()
+	case answerSetting:
+		return s.answerSetting(it.setting)
 	case answerBatchEnd:
 		s.pending.Add(-1)
 		return nil

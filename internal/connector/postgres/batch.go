@@ -34,6 +34,9 @@ func (s *session) gather(ctx context.Context, typ byte, body []byte) error {
 		r, _ := refusalFrom(err)
 		return s.refuseBatch(r)
 	}
+	if s.batch == nil {
+		s.batch = make([]message, 0, 4) // a known statement has Bind, Describe, Execute
+	}
 	s.batch = append(s.batch, m)
 	s.batchBytes += len(body) + 64
 	if s.batchBytes > maxBatchBytes || s.executes >= maxBatchExecutes {
@@ -79,6 +82,11 @@ func (s *session) finish(ctx context.Context, end byte) error {
 // judgeBatch passes a batch through the gate and sends it.
 func (s *session) judgeBatch(ctx context.Context, batch []message, end byte) error {
 	s.catchUp()
+	if r, err := s.ask(); err != nil {
+		return err
+	} else if r != nil {
+		return s.refuseEnded(r, end)
+	}
 	d := s.draft(batch)
 	if d.err != nil {
 		return s.refuseEnded(d.err, end)
@@ -93,7 +101,7 @@ func (s *session) judgeBatch(ctx context.Context, batch []message, end byte) err
 			}
 			return s.refuseEnded(r, end)
 		}
-		if r := unlimited(entriesOf(d.requests, entries), plansOf(d.requests)); r != nil {
+		if r := d.unlimited(entries); r != nil {
 			if err := refuseAdmitted(entries, r); err != nil {
 				return err
 			}
@@ -113,6 +121,7 @@ func (s *session) judgeBatch(ctx context.Context, batch []message, end byte) err
 		return s.refuseEnded(nameError("0A000", "Messages behind the Execute of a COPY FROM STDIN, before its rows, are not understood.", "Send it last before a Sync or Flush, then the rows."), end)
 	}
 	frames, items := d.apply(entries)
+	s.sent(d.running()...)
 	var err error
 	if copying {
 		err = s.copyBatch(end, d, append(entries, d.reused...), frames, items)
@@ -225,8 +234,8 @@ func (d *draft) portal(name string) *portal {
 // draft looks a batch through. A name that does not exist, or a statement that the gate will be asked
 // about in vain, is an error; then nothing has changed.
 func (s *session) draft(batch []message) *draft {
-	d := &draft{session: s, statements: map[string]*prepared{}, portals: map[string]*portal{}, state: s.state}
-	asked := map[*prepared]bool{} // statements that a Bind of this batch asks the gate about
+	d := &draft{session: s, statements: map[string]*prepared{}, portals: map[string]*portal{}, state: s.state, steps: make([]step, 0, len(batch))}
+	var asked map[*prepared]bool // statements that a Bind of this batch asks the gate about
 	for i := range batch {
 		m := &batch[i]
 		st := step{message: m, request: -1}
@@ -235,7 +244,12 @@ func (s *session) draft(batch []message) *draft {
 			d.prepare(m, &st)
 		case 'B':
 			d.bind(m, &st)
-			asked[st.statement] = true
+			if len(d.statements) > 0 {
+				if asked == nil {
+					asked = map[*prepared]bool{}
+				}
+				asked[st.statement] = true
+			}
 		case 'D':
 			d.describe(m, &st)
 		case 'E':
@@ -410,6 +424,7 @@ func (d *draft) apply(entries []*gate.Entry) (frames []byte, items []item) {
 			}
 		}
 	}
+	frames, items = s.frames, make([]item, 0, len(d.steps)+2) // with a Sync and an end
 	for i := range d.steps {
 		var entry *gate.Entry
 		if st := &d.steps[i]; st.request >= 0 {
@@ -424,6 +439,7 @@ func (d *draft) apply(entries []*gate.Entry) (frames []byte, items []item) {
 			s.portals[name] = p
 		}
 	}
+	s.frames = emptied(frames)
 	return frames, items
 }
 
@@ -433,6 +449,17 @@ func (d *draft) bound() []*guard.Plan {
 	for i := range d.steps {
 		if st := &d.steps[i]; st.request >= 0 {
 			plans = append(plans, st.statement.plan)
+		}
+	}
+	return plans
+}
+
+// running are the plans that the batch prepares or runs, also of portals that were bound before.
+func (d *draft) running() []*guard.Plan {
+	plans := d.bound()
+	for i := range d.steps {
+		if st := &d.steps[i]; st.message.typ == 'E' && st.portal != nil {
+			plans = append(plans, st.portal.plan)
 		}
 	}
 	return plans
@@ -465,7 +492,8 @@ func (st *step) encode(frames []byte, items []item, entry *gate.Entry) ([]byte, 
 	switch m.typ {
 	case 'P':
 		p := st.statement
-		body := append([]byte(p.name), 0)
+		body := make([]byte, 0, len(p.name)+len(p.plan.Text)+4+4*len(p.types))
+		body = append(append(body, p.name...), 0)
 		body = append(append(body, p.plan.Text...), 0)
 		body = append(body, byte(len(p.types)>>8), byte(len(p.types)))
 		for _, t := range p.types {

@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	catalogTTL      = 5 * time.Second
-	catalogInterval = 100 * time.Millisecond // between two readings, at least
-	catalogTime     = 20 * time.Second       // for one reading
+	catalogTTL  = 5 * time.Second
+	catalogTime = 20 * time.Second // for one reading
+	maxRest     = time.Second      // after one
 )
 
 // catalogs keeps the catalog of one database, read over a connection of its own.
@@ -42,7 +42,8 @@ type catalogs struct {
 	state   sync.RWMutex
 	now     *guard.Catalog
 	facts   *Facts
-	started time.Time // when the reading of now began
+	started time.Time     // when the reading of now began
+	took    time.Duration // how long it took
 	stale   bool
 
 	watch func(*reader) // gets each reading, where it is set
@@ -85,12 +86,12 @@ func (c *catalogs) Reload(ctx context.Context) (*guard.Catalog, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.state.RLock()
-	now, started := c.now, c.started
+	now, started, took := c.now, c.started, c.took
 	c.state.RUnlock()
 	if now != nil && started.After(asked) {
 		return now, nil
 	}
-	if wait := catalogInterval - time.Since(started); now != nil && wait > 0 {
+	if wait := rest(took) - time.Since(started); now != nil && wait > 0 {
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -106,10 +107,14 @@ func (c *catalogs) Reload(ctx context.Context) (*guard.Catalog, error) {
 		return nil, err
 	}
 	c.state.Lock()
-	c.now, c.facts, c.started, c.stale = catalog, facts, started, false
+	c.now, c.facts, c.started, c.took, c.stale = catalog, facts, started, time.Since(started), false
 	c.state.Unlock()
 	return catalog, nil
 }
+
+// rest is how long after a reading began the next one may begin: readings take at most half of the time, and nobody waits
+// longer than maxRest for the next one to begin.
+func rest(took time.Duration) time.Duration { return took + min(took, maxRest) }
 
 // read reads once; a connection that was lost is made again.
 func (c *catalogs) read(ctx context.Context) (*guard.Catalog, *Facts, error) {
@@ -163,7 +168,7 @@ func (c *catalogs) load(ctx context.Context) (*guard.Catalog, *Facts, error) {
 	if err := tx.QueryRow(ctx, settings).Scan(&facts.ServerVersion, &facts.ServerEncoding, &facts.DateStyle, &facts.IntervalStyle, &facts.TimeZone); err != nil {
 		return nil, nil, fmt.Errorf("read the catalog: %w", err)
 	}
-	r := &reader{ctx: ctx, tx: tx, kept: c.kept, catalog: &guard.Catalog{
+	r := &reader{ctx: ctx, tx: tx, kept: c.kept, reviewed: c.options.reviewed, catalog: &guard.Catalog{
 		Connection: c.connection.Resource(),
 		SearchPath: c.options.SearchPath,
 		Relations:  map[guard.Name]*guard.Relation{},

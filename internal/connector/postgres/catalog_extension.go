@@ -48,6 +48,7 @@ func (r *reader) readExtensions() error {
 			if c := &rel.Columns[i]; c.Extension {
 				base := r.types[r.bases[columnKey{rel.OID, c.Number}]]
 				c.Extension = base == nil || !base.Usable
+				c.Citext = !c.Extension && base.OID == c.TypeOID && r.citext[base.OID]
 			}
 		}
 	}
@@ -59,6 +60,7 @@ func (r *reader) readExtensions() error {
 func (r *reader) readOutside() (map[uint32]*outside, error) {
 	out := map[uint32]*outside{}
 	r.harmless = map[uint32]bool{}
+	r.catalog.Harmless = r.harmless
 	err := r.rows(`SELECT p.oid, n.nspname, p.proname, coalesce(e.extname, ''), p.provolatile::text, p.prorettype,
 			p.prokind IN ('f', 'a', 'w') AND NOT p.prosecdef AND p.prorettype <> 'trigger'::regtype AND p.prorettype <> 'event_trigger'::regtype
 				AND NOT p.proargtypes::oid[] && ARRAY['regclass','regproc','regprocedure','regoper','regoperator','regtype','regrole','regnamespace','refcursor','internal']::regtype[]::oid[],
@@ -153,6 +155,7 @@ func (r *reader) readOperators(searchPath []string, functions map[uint32]*outsid
 func (r *reader) readUsable() error {
 	r.typed = map[string]bool{}
 	r.bases = map[columnKey]uint32{}
+	r.citext = map[uint32]bool{}
 	err := r.rows(`SELECT t.oid, e.extname, n.nspname FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
 		JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass
 		JOIN pg_extension e ON e.oid = d.refobjid WHERE t.typtype = 'b'`, func(scan func(...any) error) error {
@@ -162,6 +165,9 @@ func (r *reader) readUsable() error {
 			return err
 		}
 		r.typed[extension] = true
+		if extension == "citext" {
+			r.citext[oid] = true
+		}
 		if t := r.types[oid]; t != nil {
 			t.Usable = guard.Extensions[extension] && slices.Contains(r.catalog.OperatorPath, schema)
 		}

@@ -13,6 +13,10 @@ import (
 type keptLabels struct {
 	columns map[columnKey][]string
 	found   map[configuredColumn]bool // what the configuration names and was there once
+	// reviewed is which column of a table was meant by a reviewed one when it was first there.
+	reviewed map[configuredColumn]columnKey
+	// traces are of the views' definitions as they were last read.
+	traces map[uint32]knownTrace
 }
 
 type configuredColumn struct {
@@ -21,7 +25,7 @@ type configuredColumn struct {
 }
 
 func newKeptLabels() *keptLabels {
-	return &keptLabels{columns: map[columnKey][]string{}, found: map[configuredColumn]bool{}}
+	return &keptLabels{columns: map[columnKey][]string{}, found: map[configuredColumn]bool{}, reviewed: map[configuredColumn]columnKey{}}
 }
 
 // labelled finds a column that the configuration labels. One that was never there is an error; one that has
@@ -65,4 +69,16 @@ func (k *keptLabels) restore(c *guard.Catalog, has map[columnKey][]string) {
 			}
 		}
 	}
+}
+
+// looked is the column that was reviewed under a name: the one that had it first, as long as its table is there. Now
+// is the one that has it.
+func (k *keptLabels) looked(at configuredColumn, now columnKey) columnKey {
+	if first, ok := k.reviewed[at]; ok && (now.oid == first.oid || now.oid == 0) {
+		return first
+	}
+	if now.oid != 0 {
+		k.reviewed[at] = now
+	}
+	return now
 }

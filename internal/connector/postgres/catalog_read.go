@@ -15,16 +15,20 @@ type reader struct {
 	tx      pgx.Tx
 	catalog *guard.Catalog
 	kept    *keptLabels
+	// reviewed are the columns of a strict connection with nothing to mask; nil: it is not strict.
+	reviewed map[guard.Name][]string
 
 	functions map[uint32]guard.Function
 	types     map[uint32]*guard.Type
 	edges     map[columnKey][]columnKey // labels flow along them
+	traces    map[uint32]*traced        // view → what its definition says, where it can be traced
 	reads     map[uint32][]uint32       // relation → what its view rules read
 	cascades  map[uint32][]guard.Cascade
 	children  map[uint32][]uint32  // relation → what inherits from it directly
 	parts     map[uint32][]uint32  // type → the types that its values hold, itself included
 	harmless  map[uint32]bool      // functions of trusted extensions, whatever runs them
 	typed     map[string]bool      // extensions that have base types
+	citext    map[uint32]bool      // the type of that extension
 	bases     map[columnKey]uint32 // column → the base type of its values or elements
 }
 
@@ -57,6 +61,7 @@ func (r *reader) read(labels map[guard.Name]map[string][]string) error {
 	if err := r.applyLabels(labels); err != nil {
 		return err
 	}
+	r.decide()
 	r.sort()
 	return nil
 }
@@ -161,7 +166,7 @@ func (r *reader) readTypes() error {
 		if err := scan(&t.OID, &t.Name.Schema, &t.Name.Name, &kind, &t.Array); err != nil {
 			return err
 		}
-		t.Kind = kind[0]
+		t.Kind = guard.TypeKind(kind[0])
 		r.types[t.OID], r.catalog.Types[t.Name] = t, t
 		return nil
 	})
@@ -259,6 +264,19 @@ func (r *reader) readForeignKeys() error {
 
 func (r *reader) edge(from, to columnKey) { r.edges[from] = append(r.edges[from], to) }
 
+// flow is an edge from a column, or from every column of a relation where its number is 0.
+func (r *reader) flow(from, to columnKey) {
+	if from.number != 0 {
+		r.edge(from, to)
+		return
+	}
+	if source := r.catalog.ByOID[from.oid]; source != nil {
+		for _, c := range source.Columns {
+			r.edge(columnKey{from.oid, c.Number}, to)
+		}
+	}
+}
+
 // readInheritance ties the columns of parents and children (partitions among them) by name.
 func (r *reader) readInheritance() error {
 	return r.rows(`SELECT inhrelid, inhparent FROM pg_inherits`, func(scan func(...any) error) error {
@@ -283,30 +301,45 @@ func (r *reader) readInheritance() error {
 
 // readGenerated ties generated columns to what they are computed from.
 func (r *reader) readGenerated() error {
-	return r.rows(`SELECT d.refobjid, d.refobjsubid::int2, ad.adnum FROM pg_attrdef ad
+	return r.rows(`SELECT DISTINCT d.refobjid, d.refobjsubid::int2, ad.adnum FROM pg_attrdef ad
 		JOIN pg_attribute a ON a.attrelid = ad.adrelid AND a.attnum = ad.adnum AND a.attgenerated <> ''
 		JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = ad.adrelid AND d.refobjsubid > 0 AND d.refobjsubid <> ad.adnum
-			AND (d.classid = 'pg_attrdef'::regclass AND d.objid = ad.oid OR d.classid = 'pg_class'::regclass AND d.objid = ad.adrelid AND d.objsubid = ad.adnum)`, func(scan func(...any) error) error {
+			AND (d.classid = 'pg_attrdef'::regclass AND d.objid = ad.oid OR d.classid = 'pg_class'::regclass AND d.objid = ad.adrelid AND d.objsubid = ad.adnum)
+		ORDER BY 1, 2, 3`, func(scan func(...any) error) error {
 		var oid uint32
 		var base, generated int16
 		if err := scan(&oid, &base, &generated); err != nil {
 			return err
 		}
 		r.edge(columnKey{oid, base}, columnKey{oid, generated})
+		if rel := r.catalog.ByOID[oid]; rel != nil {
+			for i := range rel.Columns {
+				if c := &rel.Columns[i]; c.Number == generated {
+					c.Made = append(c.Made, base)
+				}
+			}
+		}
 		return nil
 	})
 }
 
-// readRules reads what the rules of views read; every column of a view carries the labels of all that.
+// readRules reads what the rules of views read. Each column of a view carries the labels of what it is made of, and of
+// the conditions that more than the rows of tables has a part in; every column those of all that the view reads, where
+// its definition cannot be traced.
 func (r *reader) readRules() error {
+	if err := r.readTraces(); err != nil {
+		return err
+	}
 	// Where a rule shows whole rows, the server keeps no dependency on their columns (find_expr_references_walker
 	// in PostgreSQL's dependency.c): such a view may show every column of all that it reads.
-	err := r.rows(`SELECT DISTINCT w.ev_class, d.refobjid, CASE WHEN w.ev_action::text LIKE '%:varattno 0 %' THEN 0 ELSE d.refobjsubid END::int2 FROM pg_rewrite w
+	err := r.rows(`SELECT DISTINCT w.ev_class, d.refobjid, d.refobjsubid::int2, w.ev_action::text LIKE '%:varattno 0 %' FROM pg_rewrite w
 		JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+		JOIN pg_class c ON c.oid = d.refobjid AND c.relkind <> 'c' -- a composite type has no rows
 		WHERE w.rulename = '_RETURN' AND d.refobjid <> w.ev_class`, func(scan func(...any) error) error {
 		var view, below uint32
 		var number int16
-		if err := scan(&view, &below, &number); err != nil {
+		var rows bool
+		if err := scan(&view, &below, &number, &rows); err != nil {
 			return err
 		}
 		v := r.catalog.ByOID[view]
@@ -316,21 +349,40 @@ func (r *reader) readRules() error {
 		if !slices.Contains(r.reads[view], below) {
 			r.reads[view] = append(r.reads[view], below)
 		}
-		source := r.catalog.ByOID[below]
+		traced := r.traces[view] != nil
+		switch {
+		case rows, number == 0 && !traced:
+			v.Uses = append(v.Uses, guard.Use{OID: below, All: true})
+		default: // number 0: none of its columns
+			v.Uses = append(v.Uses, guard.Use{OID: below, Column: number})
+		}
+		if traced {
+			return nil
+		}
+		if rows {
+			number = 0
+		}
 		for _, c := range v.Columns {
-			if number > 0 {
-				r.edge(columnKey{below, number}, columnKey{view, c.Number})
-			} else if source != nil {
-				// The relation as a whole: a row of it may be what is shown.
-				for _, s := range source.Columns {
-					r.edge(columnKey{below, s.Number}, columnKey{view, c.Number})
-				}
-			}
+			r.flow(columnKey{below, number}, columnKey{view, c.Number})
 		}
 		return nil
 	})
 	if err != nil {
 		return err
+	}
+	for view, t := range r.traces {
+		for _, c := range r.catalog.ByOID[view].Columns {
+			for from := range t.columns[c.Number] {
+				r.flow(from, columnKey{view, c.Number})
+			}
+			for _, k := range t.conditions {
+				for from := range k.columns {
+					if k.session {
+						r.flow(from, columnKey{view, c.Number})
+					}
+				}
+			}
+		}
 	}
 	err = r.rows(`SELECT ev_class, xmin::text FROM pg_rewrite WHERE rulename = '_RETURN'`, func(scan func(...any) error) error {
 		var oid uint32

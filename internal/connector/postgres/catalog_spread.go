@@ -123,6 +123,7 @@ func (r *reader) applyLabels(labels map[guard.Name]map[string][]string) error {
 		}
 	}
 	r.kept.restore(r.catalog, has)
+	before := withoutReview(has)
 	var work []columnKey
 	for k := range has {
 		work = append(work, k)
@@ -141,6 +142,11 @@ func (r *reader) applyLabels(labels map[guard.Name]map[string][]string) error {
 			if grew {
 				work = append(work, to)
 			}
+		}
+	}
+	if r.reviewed != nil {
+		if err := r.review(r.reviewed, has, before); err != nil {
+			return err
 		}
 	}
 	for k, list := range has {
@@ -166,6 +172,7 @@ func (r *reader) sort() {
 		slices.Sort(rel.Reaches)
 		slices.Sort(rel.Children)
 		slices.Sort(rel.Parents)
+		slices.SortFunc(rel.Uses, func(a, b guard.Use) int { return cmp.Or(cmp.Compare(a.OID, b.OID), cmp.Compare(a.Column, b.Column)) })
 		slices.SortFunc(rel.Calls, byOID)
 		slices.SortFunc(rel.Cascades, func(a, b guard.Cascade) int { return cmp.Compare(a.OID, b.OID) })
 	}

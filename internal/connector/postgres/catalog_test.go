@@ -230,7 +230,10 @@ func TestOptionsAreStrict(t *testing.T) {
 		"url: mysql://r@h/d":                                             "url should be postgres://",
 		"url: postgres://r@h/d?sslmode=prefer":                           "does not say whether the connection is encrypted",
 		"url: postgres://r@h/d\npassword: secret":                        "use {env: NAME} or {file: PATH}",
-		"url: postgres://r@h/d\nstrict: true":                            `line 2: key "strict" is not built yet`,
+		"url: postgres://r@h/d\nlimits: {}":                              `line 2: key "limits" is not built yet`,
+		"url: postgres://r@h/d\nreviewed: {public.a: [b]}":               "reviewed means nothing without `strict: true`",
+		"url: postgres://r@h/d\nstrict: true\nreviewed: {a: [b]}":        "should be schema.table",
+		"url: postgres://r@h/d\nlabels: {public.a: {b: unreviewed}}":     "use another word",
 		"url: postgres://r@h/d\nlabels: {customers: {email: pii.email}}": "should be schema.table",
 		"url: postgres://r@h/d\nsearch_path: [pg_catalog]":               "is not one",
 	} {

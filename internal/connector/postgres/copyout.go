@@ -67,7 +67,10 @@ func decodeCopyResponse(body []byte) error {
 // copiedRows corrects how many rows a COPY had by its command tag: a header is not a row.
 func (r *result) copiedRows(tag string) {
 	count, ok := strings.CutPrefix(tag, "COPY ")
-	if n, err := strconv.ParseUint(count, 10, 64); ok && err == nil {
+	if !ok {
+		return
+	}
+	if n, err := strconv.ParseUint(count, 10, 64); err == nil {
 		r.outcome.Rows += n - r.copied
 		r.copied = 0
 	}

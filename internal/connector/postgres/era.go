@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"slices"
 	"strings"
 
 	"gatehouse/internal/gate"
@@ -65,7 +66,7 @@ func (r *request) outdated() bool {
 	}
 	for i := range r.plan.Statements {
 		st := &r.plan.Statements[i]
-		if st.Verb != guard.Execute || !strings.Contains(strings.Join(r.plan.Means, ""), "'") {
+		if st.Verb != guard.Execute && (st.Verb != guard.Explain || st.Name == "") || !strings.Contains(strings.Join(r.plan.Means, ""), "'") {
 			continue
 		}
 		if n := r.session.state.Prepared(st.Name); n != nil && e.ofNamed[n.Server] != e.number() {
@@ -85,5 +86,47 @@ func outdatedRefusal() *gate.Refusal {
 		SQLState: "0A000",
 		Reason:   "cached plan must not change: the literals of the statement were read under another date style or time zone",
 		Remedy:   "Prepare the statement again, or send the values as parameters.",
+	}
+}
+
+// meaning are the settings that change what the request's text means, with a word where the text changes them itself.
+func (r *request) meaning() map[string]string {
+	settings := r.session.meaning()
+	if restyles(r.plan) {
+		settings["(in this text)"] = "changes these before it writes"
+	}
+	return settings
+}
+
+// restyles says whether a text sets what decides the meaning of a literal in front of something that writes.
+func restyles(p *guard.Plan) bool {
+	styled := false
+	for i := range p.Statements {
+		if styled && p.Statements[i].Writes {
+			return true
+		}
+		styled = styled || p.Statements[i].Styles
+	}
+	return false
+}
+
+// restyled says whether an Execute in front of a step of the same batch sets what decides the meaning of a literal: an
+// approver of the step would be shown the settings from before.
+func (d *draft) restyled(step int) bool {
+	for i := range d.steps[:step] {
+		if st := &d.steps[i]; st.message.typ == 'E' {
+			if p := d.planOf(st.portal); p != nil && slices.ContainsFunc(p.Statements, func(st guard.Statement) bool { return st.Styles }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func restyledRefusal() *gate.Refusal {
+	return &gate.Refusal{
+		Code:   gate.NotUnderstood,
+		Reason: "The batch changes a date style or a time zone in front of a statement that writes, so that nobody can be shown what its values mean.",
+		Remedy: "End the batch (Sync) behind the SET, and send the statement in the next one.",
 	}
 }

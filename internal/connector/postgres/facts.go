@@ -1,5 +1,7 @@
 package postgres
 
+import "strings"
+
 // Facts are what the database says of itself, for clients that ask when they sign in.
 type Facts struct {
 	ServerVersion  string
@@ -10,10 +12,10 @@ type Facts struct {
 }
 
 // parameters are the ParameterStatus pairs of a session (PostgreSQL documentation, 55.2.7): the settings that
-// the client gave, else the database's own.
+// the client gave (by their names in small letters), else the database's own.
 func (f *Facts) parameters(given map[string]string) [][2]string {
 	pick := func(name, own string) string {
-		if v, ok := given[name]; ok {
+		if v, ok := given[strings.ToLower(name)]; ok {
 			return v
 		}
 		return own

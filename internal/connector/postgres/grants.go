@@ -113,6 +113,9 @@ func (w *grants) text(connection, database string) string {
 BEGIN;
 `, w.role, connection, sql(database), sql(database), connection)
 	fmt.Fprintf(&b, "GRANT CONNECT ON DATABASE %s TO %s;\n", sql(database), w.role)
+	if w.may("temporary", w.catalog.Connection) {
+		fmt.Fprintf(&b, "GRANT TEMPORARY ON DATABASE %s TO %s;\n", sql(database), w.role)
+	}
 	for _, schema := range w.allSchemas() {
 		s := sql(schema)
 		fmt.Fprintf(&b, "REVOKE ALL ON ALL TABLES IN SCHEMA %s FROM %s;\nREVOKE ALL ON ALL SEQUENCES IN SCHEMA %s FROM %s;\n", s, w.role, s, w.role)

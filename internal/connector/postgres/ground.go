@@ -32,6 +32,7 @@ type ground struct {
 	next    int
 	closing []byte // Close messages that go before the next batch
 	closed  int    // how many
+	out     []byte // what was sent last, to be used again
 }
 
 // described is a footing that is prepared at the database.
@@ -66,7 +67,7 @@ func (g *ground) ask(plans []*guard.Plan) (frames []byte, looks []look, closed i
 	if len(g.known) > maxGround {
 		g.forget()
 	}
-	frames, closed = g.closing, g.closed
+	frames, closed = append(g.out[:0], g.closing...), g.closed
 	g.closing, g.closed = nil, 0
 	for _, p := range plans {
 		for i := range p.Statements {
@@ -88,6 +89,9 @@ func (g *ground) ask(plans []*guard.Plan) (frames []byte, looks []look, closed i
 				frames = appendMessage(frames, 'D', []byte{'S'}, []byte(l.known.name), []byte{0})
 				if f.Rules != "" {
 					frames = askRules(frames, f.Rules)
+				}
+				if looks == nil {
+					looks = make([]look, 0, 2)
 				}
 				looks = append(looks, l)
 			}
@@ -131,23 +135,28 @@ func (s *session) sendGrounded(entries []*gate.Entry, plans []*guard.Plan, frame
 	if !stands(plans) && s.ground.closed == 0 {
 		return s.send(entries, frames, items)
 	}
-	if err := ready(entries); err != nil {
-		return err
-	}
 	query := slices.ContainsFunc(items, func(it item) bool { return it.kind == answerQuery })
 	wait := acts(plans) || !ends || len(frames) > maxExchange
 	out, looks, closed := s.ground.ask(plans)
 	if wait {
 		out = appendMessage(out, 'H')
 	} else {
+		if err := ready(entries); err != nil {
+			return err
+		}
 		out = append(out, frames...)
 	}
 	s.pending.Add(1)
 	defer s.pending.Add(-1)
+	s.ground.out = emptied(out)
 	if err := s.write(out); err != nil {
 		return errors.Join(err, s.abandon(entries, "not forwarded: the database went away"))
 	}
-	if !wait { // it runs before the looks are answered
+	if wait {
+		if err := ready(entries); err != nil { // the disk and the database work at the same time
+			return err
+		}
+	} else { // it runs before the looks are answered
 		s.deadline = s.startDeadline(items)
 	}
 	v := s.see(closed, looks)
@@ -215,6 +224,9 @@ type view struct {
 
 // see reads the answers to the looks, and to the Close messages before them.
 func (s *session) see(closed int, looks []look) view {
+	if s.up.in.r.Buffered() == 0 {
+		s.up.socket.wait(patience)
+	}
 	defer s.inlined()()
 	var v view
 	for range closed {
@@ -390,6 +402,9 @@ func (s *session) again(ctx context.Context, attempt int) *gate.Refusal {
 	if _, err := s.target.catalogs.Reload(ctx); err != nil {
 		r, _ := s.refusal(s.target.unreachable(err))
 		return r
+	}
+	if s.temporary != nil {
+		s.state = s.state.Doubted()
 	}
 	return nil
 }

@@ -68,6 +68,9 @@ func (i *inspector) Describe() gate.Description {
 	if i.options.AllowPrivilegedRole {
 		d.Details = append(d.Details, gate.Detail{Name: "allow_privileged_role", Value: "true"})
 	}
+	if i.options.Strict {
+		d.Details = append(d.Details, gate.Detail{Name: "strict", Value: "true"})
+	}
 	for _, table := range slices.SortedFunc(maps.Keys(i.options.labels), byName) {
 		for _, column := range slices.Sorted(maps.Keys(i.options.labels[table])) {
 			d.Labels = append(d.Labels, gate.Labelled{Field: table.String() + "." + guard.Quote(column), Labels: i.options.labels[table][column]})
@@ -99,7 +102,7 @@ type survey struct {
 // open reads the catalog; close must be called.
 func (i *inspector) open(ctx context.Context) (*survey, error) {
 	own := *i.options
-	own.labels, own.AllowPrivilegedRole = nil, true
+	own.labels, own.reviewed, own.AllowPrivilegedRole = nil, nil, true
 	c, err := newCatalogs(&own, i.connection, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
@@ -123,7 +126,12 @@ func (l *survey) read(ctx context.Context, i *inspector, c *catalogs) error {
 		return err
 	}
 	l.server = "PostgreSQL " + facts.ServerVersion
-	c.options.labels, l.mistaken = i.placed(catalog)
+	c.options.labels, l.mistaken = i.placed(catalog, i.options.labels, "labels")
+	if i.options.Strict {
+		var mistaken []gate.Finding
+		c.options.reviewed, mistaken = i.placedReviewed(catalog)
+		l.mistaken = append(l.mistaken, mistaken...)
+	}
 	if _, _, err := c.load(ctx); err != nil {
 		return err
 	}
@@ -170,6 +178,7 @@ func (i *inspector) Check(ctx context.Context) gate.Inspection {
 		}
 		out.Findings = append(out.Findings, f)
 	}
+	out.Findings = append(out.Findings, unreviewedColumns(l.reader.catalog)...)
 	slices.SortStableFunc(out.Findings, func(a, b gate.Finding) int { return strings.Compare(string(a.Level), string(b.Level)) })
 	out.Labels = append(out.Labels, i.inForce(l.reader)...)
 	out.Suggestions = append(out.Suggestions, lookAlikes(l.reader.catalog)...)
@@ -207,26 +216,43 @@ func unreachableBecause(err error) (problem, remedy string) {
 }
 
 // placed are the configured labels that are on a column, and a finding for each that is not.
-func (i *inspector) placed(c *guard.Catalog) (map[guard.Name]map[string][]string, []gate.Finding) {
+func (i *inspector) placed(c *guard.Catalog, labels map[guard.Name]map[string][]string, key string) (map[guard.Name]map[string][]string, []gate.Finding) {
 	good := map[guard.Name]map[string][]string{}
 	var mistaken []gate.Finding
-	for _, table := range slices.SortedFunc(maps.Keys(i.options.labels), byName) {
-		columns := i.options.labels[table]
+	for _, table := range slices.SortedFunc(maps.Keys(labels), byName) {
+		columns := labels[table]
 		rel := c.Relations[table]
 		if rel == nil {
-			mistaken = append(mistaken, gate.Finding{Level: gate.Wrong, Problem: noTable(c, table), Remedy: "Correct labels in the configuration: sessions are refused until then."})
+			mistaken = append(mistaken, gate.Finding{Level: gate.Wrong, Problem: noTable(c, table), Remedy: "Correct " + key + " in the configuration: sessions are refused until then."})
 			continue
 		}
 		good[table] = map[string][]string{}
 		for _, column := range slices.Sorted(maps.Keys(columns)) {
 			if rel.Column(column) == nil {
-				mistaken = append(mistaken, gate.Finding{Level: gate.Wrong, Problem: noColumn(rel, column), Remedy: "Correct labels in the configuration: sessions are refused until then."})
+				mistaken = append(mistaken, gate.Finding{Level: gate.Wrong, Problem: noColumn(rel, column), Remedy: "Correct " + key + " in the configuration: sessions are refused until then."})
 				continue
 			}
 			good[table][column] = columns[column]
 		}
 	}
 	return good, mistaken
+}
+
+// placedReviewed are the reviewed columns that are there, and a finding for each that is not.
+func (i *inspector) placedReviewed(c *guard.Catalog) (map[guard.Name][]string, []gate.Finding) {
+	as := map[guard.Name]map[string][]string{}
+	for table, columns := range i.options.reviewed {
+		as[table] = map[string][]string{}
+		for _, column := range columns {
+			as[table][column] = nil
+		}
+	}
+	good, mistaken := i.placed(c, as, "reviewed")
+	out := map[guard.Name][]string{}
+	for table, columns := range good {
+		out[table] = slices.Sorted(maps.Keys(columns))
+	}
+	return out, mistaken
 }
 
 // noTable says that labels are on a table that is not there, with the one that may be meant.
@@ -236,7 +262,7 @@ func noTable(c *guard.Catalog, name guard.Name) string {
 		known = append(known, n.String())
 	}
 	slices.Sort(known)
-	return "There is no table " + name.String() + ", which labels name" + meant(name.String(), known)
+	return "There is no table " + name.String() + ", which the configuration names" + meant(name.String(), known)
 }
 
 func noColumn(r *guard.Relation, column string) string {
@@ -244,7 +270,7 @@ func noColumn(r *guard.Relation, column string) string {
 	for _, c := range r.Columns {
 		known = append(known, c.Name)
 	}
-	return "The table " + r.Name.String() + " has no column " + guard.Quote(column) + ", which labels name" + meant(column, known)
+	return "The table " + r.Name.String() + " has no column " + guard.Quote(column) + ", which the configuration names" + meant(column, known)
 }
 
 func meant(word string, known []string) string {

@@ -35,7 +35,7 @@ type message struct {
 func (s *session) judge(ctx context.Context) error {
 	for {
 		if s.in.r.Buffered() == 0 && s.up != nil && s.outstanding.Load() == 0 {
-			s.socket.readable(lull) // a busy client's next message is here before the scheduler would be
+			s.socket.wait(lull) // a busy client's next message is here before the scheduler would be
 		}
 		typ, body, err := s.in.nextRequest(maxMessage)
 		if err != nil {
@@ -112,6 +112,11 @@ func (s *session) simple(ctx context.Context, body []byte) error {
 // query judges a simple query and sends it.
 func (s *session) query(ctx context.Context, text string) error {
 	s.catchUp()
+	if r, err := s.ask(); err != nil {
+		return err
+	} else if r != nil {
+		return s.refuseSimple(r)
+	}
 	req := &request{session: s, text: text, position: s.position(), state: s.state}
 	entries, err := s.admit(ctx, []gate.Request{req})
 	if err != nil {
@@ -121,12 +126,13 @@ func (s *session) query(ctx context.Context, text string) error {
 		}
 		return s.refuseSimple(r)
 	}
-	if r := unlimited(entries, []*guard.Plan{req.plan}); r != nil {
+	if r := unlimited(entries, req.plan); r != nil {
 		if err := refuseAdmitted(entries, r); err != nil {
 			return err
 		}
 		return s.refuseSimple(r)
 	}
+	s.sent(req.plan)
 	s.sequence++
 	delete(s.portals, "") // a simple query drops what has no name
 	delete(s.statements, "")
@@ -138,12 +144,17 @@ func (s *session) query(ctx context.Context, text string) error {
 	return s.sendSegments(entries, req.plan, inside)
 }
 
-// admit passes a batch through the gate. While it is held a cancel, or a client that leaves, withdraws it.
+// admit passes a batch through the gate. While it is held a cancel withdraws it, and a client that
+// leaves ends the wait.
 func (s *session) admit(ctx context.Context, batch []gate.Request) ([]*gate.Entry, error) {
-	admitting, cancel := context.WithCancel(ctx)
-	defer cancel()
-	s.withdraw = cancel
-	entries, err := s.server.gate.Admit(admitting, s.gate, batch)
+	if s.admitting == nil {
+		s.admitting, s.withdraw = context.WithCancelCause(ctx)
+	}
+	entries, err := s.server.gate.Admit(s.admitting, s.gate, batch)
+	if s.held { // a cancel that comes late must not meet the next batch
+		s.withdraw(nil)
+		s.admitting, s.held = nil, false
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -279,7 +290,7 @@ func (s *session) exchanged(items []item) error {
 	if s.listening.Load() {
 		return s.push(items)
 	}
-	if s.up.in.r.Buffered() == 0 && !s.up.socket.readable(patience) { // it takes longer
+	if s.up.in.r.Buffered() == 0 && s.up.socket.wait(patience) == slow {
 		return s.push(items)
 	}
 	defer s.inlined()()
@@ -290,15 +301,13 @@ func (s *session) exchanged(items []item) error {
 // meanwhile, where it takes long.
 func (s *session) inlined() (over func()) {
 	s.reading.Lock()
-	s.inline = true
-	return func() {
-		defer s.reading.Unlock()
-		s.inline = false
-		if s.unwatch != nil {
-			s.unwatch()
-			s.unwatch = nil
-		}
-	}
+	s.lookout.begin()
+	return s.inlinedOver
+}
+
+func (s *session) inlineEnds() {
+	s.lookout.end()
+	s.reading.Unlock()
 }
 
 // abandoned stops what runs for a client that has left.

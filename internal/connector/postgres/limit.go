@@ -85,6 +85,9 @@ func (s *session) beyond(r *result) bool {
 // limitError tells the client that a statement ended at its limit, in the place of the database's answer;
 // nil where it did not. done is set where the database has completed it.
 func (s *session) limitError(r *result, done bool) *gate.Refusal {
+	if !r.over && r.late == nil {
+		return nil
+	}
 	e := &gate.Refusal{Code: gate.LimitExceeded, SQLState: "54000", RequestID: r.entry.ID()}
 	switch {
 	case r.over:
@@ -106,7 +109,7 @@ func (s *session) limitError(r *result, done bool) *gate.Refusal {
 
 // unlimited refuses a batch in which a result that ends at its limit would be followed by a write: the client
 // takes the error for the end of the batch, and the database does not.
-func unlimited(entries []*gate.Entry, plans []*guard.Plan) *gate.Refusal {
+func unlimited(entries []*gate.Entry, plans ...*guard.Plan) *gate.Refusal {
 	statements, writes, limited := 0, false, false
 	for i, p := range plans {
 		statements += len(p.Statements)
@@ -121,6 +124,13 @@ func unlimited(entries []*gate.Entry, plans []*guard.Plan) *gate.Refusal {
 		Reason: "A policy limits how many rows a result may have, so that writes cannot be sent together with other statements.",
 		Remedy: "Send the statements one by one.",
 	}
+}
+
+func (d *draft) unlimited(entries []*gate.Entry) *gate.Refusal {
+	if !slices.ContainsFunc(entries, func(e *gate.Entry) bool { return e.Limit().Rows > 0 }) {
+		return nil
+	}
+	return unlimited(entriesOf(d.requests, entries), plansOf(d.requests)...)
 }
 
 // refuseAdmitted closes entries of which nothing will be sent.

@@ -41,7 +41,7 @@ func lookAlikes(c *guard.Catalog) []gate.Labelled {
 	var out []gate.Labelled
 	for _, r := range sortedByName(c) {
 		for _, column := range r.Columns {
-			if label := suggest(column.Name); label != "" && len(column.Labels) == 0 && column.Type.Name != "bool" {
+			if label := suggest(column.Name); label != "" && (len(column.Labels) == 0 || column.Labels[0] == unreviewed) && column.Type.Name != "bool" {
 				out = append(out, gate.Labelled{Field: r.Name.String() + "." + guard.Quote(column.Name), Labels: []string{label}})
 			}
 		}

@@ -14,10 +14,11 @@ type moment struct {
 	state  *guard.State
 	behind guard.Behind
 	types  declaredTypes
+	temp   *temporaries
 }
 
 func (r *request) moment() moment {
-	return moment{r.state, protocolNames{r.session, r.draft}, r.declared()}
+	return moment{r.state, protocolNames{r.session, r.draft}, r.declared(), r.session.temporary}
 }
 
 // protocolNames are the statements and portals of the protocol, as the guard asks for them.

@@ -52,7 +52,7 @@ func (s *session) due() (items []item, ok bool) {
 func (s *session) unasked() error {
 	s.reading.Lock()
 	defer s.reading.Unlock()
-	for s.up.in.r.Buffered() > 0 || s.up.socket.readable(0) {
+	for s.up.in.r.Buffered() > 0 || s.up.socket.readable() {
 		if s.outstanding.Load() > 0 || s.pending.Load() > 0 { // it can be an answer
 			return nil
 		}

@@ -31,13 +31,17 @@ type Options struct {
 	// AllowPrivilegedRole lets a role in that could get around the gateway's rules by itself.
 	AllowPrivilegedRole bool `yaml:"allow_privileged_role"`
 
-	Strict     any `yaml:"strict" planned:"true"`
-	Observe    any `yaml:"observe" planned:"true"`
+	// Strict masks every column that has no label until somebody lists it as reviewed.
+	Strict bool `yaml:"strict"`
+	// Reviewed are, for a strict connection, the columns with nothing to mask: schema.table → columns.
+	Reviewed map[string][]string `yaml:"reviewed"`
+
 	Durability any `yaml:"durability" planned:"true"`
 	Limits     any `yaml:"limits" planned:"true"`
 
-	labels map[guard.Name]map[string][]string
-	config *pgx.ConnConfig
+	labels   map[guard.Name]map[string][]string
+	reviewed map[guard.Name][]string // nil: the connection is not strict
+	config   *pgx.ConnConfig
 }
 
 // Labels is one label or a list of them.
@@ -52,6 +56,9 @@ func (l *Labels) UnmarshalYAML(n *yaml.Node) error {
 	for _, one := range list {
 		if one.Kind != yaml.ScalarNode || one.Value == "" || strings.ContainsAny(one.Value, " \t\n\"") {
 			return strict.Errorf(one, "a label is a word such as pii.email, or a list of such")
+		}
+		if one.Value == unreviewed {
+			return strict.Errorf(one, "the label %s is given by `strict: true`: use another word", unreviewed)
 		}
 		*l = append(*l, one.Value)
 	}
@@ -88,7 +95,25 @@ func decodeOptions(n *yaml.Node) (*Options, error) {
 			o.labels[name][c] = labels
 		}
 	}
-	return o, nil
+	return o, o.decodeReviewed(n)
+}
+
+func (o *Options) decodeReviewed(n *yaml.Node) error {
+	if !o.Strict {
+		if o.Reviewed != nil {
+			return strict.Errorf(value(n, "reviewed"), "reviewed means nothing without `strict: true`")
+		}
+		return nil
+	}
+	o.reviewed = map[guard.Name][]string{}
+	for table, columns := range o.Reviewed {
+		name, err := tableName(table)
+		if err != nil {
+			return strict.Errorf(value(n, "reviewed"), "reviewed: %v", err)
+		}
+		o.reviewed[name] = columns
+	}
+	return nil
 }
 
 // value is the node of a key; the mapping itself where it is missing.

@@ -22,6 +22,7 @@ type planKey struct {
 	slice string
 	path  string // the search path that the client chose, as it spelled it
 	types string // that parameters were declared to be of
+	temp  uint64 // the version of the session's temporary tables, which no other session shares; 0: it has none
 	shape bool   // text is a shape's key
 }
 

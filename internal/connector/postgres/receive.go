@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"errors"
 	"slices"
 )
 
@@ -13,10 +14,11 @@ func (s *session) next() (byte, []byte, error) {
 				return 0, nil, err
 			}
 		}
-		if s.inline && s.unwatch == nil && s.up.mayBlock() {
-			s.unwatch = s.watch(s.abandoned)
-		}
 		typ, body, err := s.up.in.next(maxMessage)
+		if large := (*errMessage)(nil); errors.As(err, &large) && large.state == "54000" {
+			s.target.log.Error("an answer is too large", "session", s.gate.ID(), "error", err)
+			return 0, nil, answerTooLarge()
+		}
 		if err != nil {
 			if s.killing() == nil {
 				s.target.log.Error("the database went away", "session", s.gate.ID(), "error", err)

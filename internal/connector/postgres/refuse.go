@@ -114,3 +114,13 @@ func connectionLost(connection string) *gate.Refusal {
 		Remedy:   "Connect again and look before you repeat a write.",
 	}
 }
+
+// answerTooLarge ends a session whose database sends a row, or another message, that is larger than is forwarded.
+func answerTooLarge() *gate.Refusal {
+	return &gate.Refusal{
+		Code:     gate.LimitExceeded,
+		SQLState: "54000",
+		Reason:   fmt.Sprintf("A row of the answer is larger than %d MiB, so the session ends; what the statement did before is done.", maxMessage>>20),
+		Remedy:   "Connect again and select less: fewer columns, or a part of the value.",
+	}
+}

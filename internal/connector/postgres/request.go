@@ -64,6 +64,9 @@ func (r *request) Touches(ctx context.Context) ([]policy.Touch, error) {
 		}
 		return nil, outdatedRefusal()
 	}
+	if r.draft != nil && plan.Writes && !r.prepare && r.draft.restyled(r.step) {
+		return nil, restyledRefusal()
+	}
 	if r.statement == nil {
 		return plan.Touches, nil
 	}
@@ -106,7 +109,7 @@ func (r *request) Intent() gate.Intent {
 	i.Durable = r.plan.Writes && !r.prepare
 	if i.Durable {
 		if r.settings == nil {
-			r.settings = r.session.meaning()
+			r.settings = r.meaning()
 		}
 		i.Settings = r.settings
 		for _, rel := range r.plan.Relations {
@@ -127,7 +130,7 @@ func (r *request) Preview(context.Context) (gate.Preview, error) {
 	for _, st := range r.plan.Statements {
 		verbs = append(verbs, string(st.Verb))
 	}
-	p := gate.Preview{Summary: strings.Join(verbs, "; ")}
+	p := gate.Preview{Summary: strings.Join(verbs, "; "), Statement: guard.WithoutValues(r.plan.Text)}
 	if has(r.plan, guard.CopyIn) {
 		p.Lines = []string{"The rows come from the client after the approval; how many bytes and their hash are recorded."}
 	}
@@ -165,6 +168,9 @@ func sameTouch(a, b policy.Touch) bool {
 // Concludes says whether the text does nothing but end a transaction. It goes by the few spellings that
 // drivers use; any other is treated as a statement like others.
 func (r *request) Concludes() bool {
+	if len(r.text) > 64 {
+		return false
+	}
 	t := strings.ToLower(strings.TrimSpace(strings.TrimRight(strings.TrimSpace(r.text), ";")))
 	switch t {
 	case "commit", "rollback", "end", "abort":

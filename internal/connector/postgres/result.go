@@ -24,7 +24,7 @@ type result struct {
 
 // begin starts the result of a request.
 func (s *session) begin(e *gate.Entry, plan *guard.Plan) *result {
-	s.current = &result{entry: e, plan: plan, start: -1, outcome: gate.Outcome{Status: "ok"}}
+	s.current = &result{entry: e, plan: plan, start: -1, outcome: gate.Outcome{Status: "ok"}, events: make([]gate.Event, 0, 3)} // schema, rows, end
 	s.current.limit, s.current.late = e.Limit(), s.deadline
 	return s.current
 }
@@ -108,6 +108,8 @@ func fits(tag string, st *guard.Statement) bool {
 		words = []string{"SET", "RESET"}
 	case guard.CopyOut, guard.CopyIn:
 		words = []string{"COPY"}
+	case guard.CreateAs:
+		words = []string{"SELECT", "CREATE TABLE AS"}
 	case guard.DDL:
 		words = []string{"CREATE", "ALTER", "DROP", "TRUNCATE"}
 	default:

@@ -18,6 +18,9 @@ type seen struct {
 
 func (s *seen) of(c *guard.Catalog, slice *policy.Slice) *guard.Seen {
 	key := planKey{epoch: c.Epoch, slice: slice.Key()}
+	if c.Temporary != nil {
+		key.temp = c.Temporary.Version
+	}
 	s.mu.Lock()
 	found := s.kept[key]
 	s.mu.Unlock()

@@ -55,7 +55,7 @@ func (s *session) sendSegments(entries []*gate.Entry, plan *guard.Plan, inside b
 	for i, one := range list {
 		it := item{kind: answerQuery, entry: entries[0], plan: plan, sequence: s.sequence, resumes: i > 0, more: i < len(list)-1}
 		s.paused = false
-		err := s.sendAndCopy(entries, one, appendMessage(nil, 'Q', []byte(one.Text), []byte{0}), []item{it}, inside)
+		err := s.sendAndCopy(entries, one, appendMessage(nil, 'Q', []byte(one.Text), []byte{0}), append(make([]item, 0, 2), it), inside)
 		if i > 0 && errors.Is(err, errMoved) { // what went before has run
 			return s.refuseSimple(movedRefusal())
 		}

@@ -17,11 +17,18 @@ import (
 // ends. text are the connection's options; its password is in GW_PASSWORD.
 func serveTest(t *testing.T, text string, policies ...policy.Source) (s *server, address string) {
 	t.Helper()
-	journal, err := record.Open(record.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { journal.Close() })
+	return serveWith(t, yes{}, text, policies...)
+}
+
+// serveWith is serveTest with other people.
+func serveWith(t *testing.T, approvals gate.Approvals, text string, policies ...policy.Source) (s *server, address string) {
+	t.Helper()
+	set := compiled(t, policies...)
+	return serveSets(t, approvals, text, func() *policy.Set { return set })
+}
+
+func compiled(t *testing.T, policies ...policy.Source) *policy.Set {
+	t.Helper()
 	set, err := policy.Compile(policy.Input{
 		Schemas:  []policy.Source{{Name: "postgres.cedarschema", Text: schema}},
 		Policies: policies,
@@ -31,8 +38,19 @@ func serveTest(t *testing.T, text string, policies ...policy.Source) (s *server,
 	if err != nil {
 		t.Fatal(err)
 	}
+	return set
+}
+
+// serveSets is serveWith with policies that can change.
+func serveSets(t *testing.T, approvals gate.Approvals, text string, policies func() *policy.Set) (s *server, address string) {
+	t.Helper()
+	journal, err := record.Open(record.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { journal.Close() })
 	log := slog.New(slog.DiscardHandler)
-	g, err := gate.New(gate.Config{Policies: func() *policy.Set { return set }, Recorder: journal, Approvals: yes{}, Log: log, Now: time.Now})
+	g, err := gate.New(gate.Config{Policies: policies, Recorder: journal, Approvals: approvals, Log: log, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

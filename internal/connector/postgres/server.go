@@ -90,7 +90,7 @@ func (s *server) Serve(ctx context.Context, l net.Listener) error {
 			case <-time.After(50 * time.Millisecond):
 			}
 		default:
-			s.accept(ctx, conn)
+			s.accept(ctx, quick(conn))
 		}
 	}
 }

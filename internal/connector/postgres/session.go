@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,19 +39,25 @@ type session struct {
 	batch      []message // the messages since the last end of a batch
 	batchBytes int
 	executes   int
-	discarding bool // until the next Sync: a batch was refused
-	unsynced   bool // a batch without a Sync went upstream
+	frames     []byte // of a batch that was sent, to be used again
+	discarding bool   // until the next Sync: a batch was refused
+	unsynced   bool   // a batch without a Sync went upstream
 	sequence   uint64
 	seen       sight
 	state      *guard.State // what statements left behind, as far as their answers are known
 	copy       *copyIn      // of the batch under way, where it has a COPY FROM STDIN
 	ground     ground
-	withdraw   context.CancelFunc // ends the context of the batch that is being admitted
+	temporary  *temporaries            // nil: it never had a temporary table
+	admitting  context.Context         // of the batches that are admitted; another one after a hold
+	withdraw   context.CancelCauseFunc // ends admitting
+	held       bool                    // the batch that is being admitted was held
 
 	// Between the two.
 	queue       chan []item
 	outstanding atomic.Int64  // lists of items that were pushed and not yet taken
 	dead        chan struct{} // closed when the answering goroutine has ended
+	lookout     *lookout      // while the judge reads the database
+	inlinedOver func()        // inlineEnds
 	listening   atomic.Bool   // notifications are passed on as they come
 	reading     sync.Mutex    // held by the judge while it answers, and while notifications are looked for
 	answered    atomic.Uint64 // the last batch after which no transaction was open
@@ -60,7 +67,7 @@ type session struct {
 	writing sync.Mutex // whole messages to the client
 
 	mu       sync.Mutex
-	waiting  context.CancelFunc // withdraws the hold that the session waits for; nil: it waits for none
+	waiting  context.CancelCauseFunc // ends the wait for a hold; nil: the session waits for none
 	killed   *killing
 	stop     context.CancelFunc // ends what is under way for the session
 	reported map[string]string  // settings that the database reported
@@ -104,7 +111,7 @@ func newSession(s *server, t *target, c *client, catalog *guard.Catalog) *sessio
 		target:     t,
 		conn:       c.conn,
 		in:         c.in,
-		socket:     socket{rawOf(c.conn), &t.polls},
+		socket:     socket{rawOf(c.conn), &t.company, t.company.join()},
 		settings:   c.settings,
 		statements: map[string]*prepared{},
 		portals:    map[string]*portal{},
@@ -114,6 +121,8 @@ func newSession(s *server, t *target, c *client, catalog *guard.Catalog) *sessio
 		operators:  catalog.OperatorPath,
 	}
 	one.status = 'I'
+	one.lookout = newLookout(one)
+	one.inlinedOver = one.inlineEnds
 	return one
 }
 
@@ -158,6 +167,7 @@ func (s *session) run(ctx context.Context) {
 	} else {
 		<-s.dead
 	}
+	s.lookout.close()
 	s.server.cancels.forget(s.pid)
 	s.server.remove(s)
 	reason, detail := "client", ""
@@ -205,11 +215,18 @@ func (s *session) kill(reason string, r *gate.Refusal) {
 		up.conn.SetDeadline(time.Now().Add(time.Second)) // whoever reads or writes it ends
 	}
 	if waiting != nil {
-		waiting()
+		waiting(nil)
 	}
 	s.conn.SetWriteDeadline(time.Now().Add(2 * time.Second))
 	s.writeNow(encodeError(nil, 'E', errorFields("FATAL", r)))
 	s.conn.Close()
+}
+
+// terminate is kill for who ends a session by its id: drivers know admin_shutdown.
+func (s *session) terminate(reason string, r *gate.Refusal) {
+	own := *r
+	own.SQLState = "57P01"
+	s.kill(reason, &own)
 }
 
 func (s *session) killing() *killing {
@@ -226,7 +243,7 @@ func (s *session) cancel() {
 	s.mu.Unlock()
 	switch {
 	case waiting != nil:
-		waiting()
+		waiting(gate.ErrWithdrawn)
 	case up != nil && s.pending.Load() > 0:
 		ctx, cancel := context.WithTimeout(context.Background(), dialTime)
 		defer cancel()
@@ -249,7 +266,7 @@ func (s *session) connect(ctx context.Context) error {
 	if s.up != nil {
 		return nil
 	}
-	up, reported, err := s.target.dial(ctx, s.settings, s.operators)
+	up, reported, err := s.target.dial(ctx, s.settings, s.operators, s.socket.session)
 	if err != nil {
 		s.target.log.Error("the database cannot be reached", "session", s.gate.ID(), "error", err)
 		return upstreamDown(s.target.connection.Name)
@@ -269,6 +286,11 @@ func (s *session) meaning() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := map[string]string{}
+	for _, p := range s.facts.parameters(s.settings) { // what they are before the upstream session is opened
+		if slices.Contains(meaningSettings, p[0]) {
+			out[p[0]] = p[1]
+		}
+	}
 	for _, name := range meaningSettings {
 		if v := s.reported[name]; v != "" {
 			out[name] = v

@@ -192,6 +192,7 @@ func (s *server) open(ctx context.Context, c *client, body []byte) (*session, er
 		Client:     c.conn.RemoteAddr().String(),
 		Attributes: c.attributes(),
 		Waiting:    one.hold,
+		Kill:       one.terminate,
 	})
 	if err != nil {
 		return nil, err

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 
 	"gatehouse/internal/gate"
 	"gatehouse/internal/policy"
+	"gatehouse/internal/secret"
 	guard "gatehouse/internal/sqlguard/postgres"
 )
 
@@ -26,7 +26,7 @@ type target struct {
 	tokenKey   []byte // of pseudonyms; nil: none are made
 	plans      plans
 	seen       seen
-	polls      atomic.Int64
+	company    company
 	large      chan struct{} // taken while a large text is understood
 	log        *slog.Logger
 }
@@ -45,7 +45,7 @@ func newTarget(c gate.Connection, own []byte, log *slog.Logger) (*target, error)
 	if err != nil {
 		return nil, err
 	}
-	key, err := tokenKey(options, own, c.Name)
+	key, err := secret.TokenKey(options.TokenKey, own, "gatehouse postgres token\x00"+c.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +61,7 @@ func (t *target) understand(ctx context.Context, slice *policy.Slice, text strin
 	if err != nil {
 		return nil, nil, t.unreachable(err)
 	}
+	catalog = at.temp.with(catalog)
 	plan, err := t.plan(ctx, catalog, slice, text, at)
 	var ge *guard.Error
 	if errors.As(err, &ge) && ge.Reason == guard.UnknownName {
@@ -69,7 +70,7 @@ func (t *target) understand(ctx context.Context, slice *policy.Slice, text strin
 			return nil, nil, t.unreachable(err2)
 		}
 		if fresh.Epoch != catalog.Epoch {
-			catalog = fresh
+			catalog = at.temp.with(fresh)
 			plan, err = t.plan(ctx, catalog, slice, text, at)
 		}
 	}
@@ -102,10 +103,15 @@ func (t *target) plan(ctx context.Context, catalog *guard.Catalog, slice *policy
 	if p := at.state.Path(); p != nil {
 		key.path = "=" + p.Spelled // an empty one is not the connection's own
 	}
-	if k := t.plans.get(key); k != nil {
+	if c := catalog.Temporary; c != nil {
+		key.temp = c.Version
+	}
+	sure := !at.state.Asks() // else the names of temporary tables mean what no key says
+	if k := t.plans.get(key); k != nil && sure {
 		return k.plan, nil
 	}
 	shape, shaped := guard.ShapeOf(text)
+	shaped = shaped && sure
 	common := key
 	common.text, common.shape = shape.Key, true
 	var seen *known
@@ -128,7 +134,7 @@ func (t *target) plan(ctx context.Context, catalog *guard.Catalog, slice *policy
 		Catalog: catalog, Sight: slice, State: at.state, Behind: at.behind, Declared: at.types.list, Tokens: t.tokens(), Seen: func() *guard.Seen { return t.seen.of(catalog, slice) },
 	}
 	p, err := t.guard.Analyze(env, text)
-	if err != nil || p.Stateful {
+	if err != nil || p.Stateful || !sure {
 		return p, err
 	}
 	t.plans.put(key, &known{plan: p})

@@ -48,7 +48,7 @@ type upstream struct {
 
 // dial opens an upstream session with the client's settings under the pinned ones.
 // Operators are found in pg_catalog, then in the schemas of operators.
-func (t *target) dial(ctx context.Context, settings map[string]string, operators []string) (*upstream, map[string]string, error) {
+func (t *target) dial(ctx context.Context, settings map[string]string, operators []string, session uint32) (*upstream, map[string]string, error) {
 	config, err := t.options.connConfig()
 	if err != nil {
 		return nil, nil, err
@@ -72,12 +72,20 @@ func (t *target) dial(ctx context.Context, settings map[string]string, operators
 		h.Conn.Close()
 		return nil, nil, err
 	}
-	return &upstream{conn: h.Conn, in: newWireReader(h.Conn), socket: socket{rawOf(h.Conn), &t.polls}, config: h}, h.ParameterStatuses, nil
+	return &upstream{conn: h.Conn, in: newWireReader(h.Conn), socket: socket{rawOf(h.Conn), &t.company, session}, config: h}, h.ParameterStatuses, nil
 }
 
 // takeOver connects and gives the bare connection: nobody else reads it any more. (Where a write to it took long,
 // pgconn reads it in the background, also what would come after it was taken over.)
 func takeOver(ctx context.Context, config *pgconn.Config) (*pgconn.HijackedConn, error) {
+	dial := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return quick(c), nil
+	}
 	pg, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)
@@ -92,49 +100,80 @@ func takeOver(ctx context.Context, config *pgconn.Config) (*pgconn.HijackedConn,
 	return nil, fmt.Errorf("take over the connection: %w", err)
 }
 
-// mayBlock says whether reading the next message can take long: a part of it is missing, or nothing of it comes
-// at once.
-func (u *upstream) mayBlock() bool {
-	begun, whole := u.in.ahead()
-	return !whole && (begun || !u.socket.readable(patience))
+// company says whether a session is the only one of its connection that is at work. With more, the scheduler finds
+// the next of them at hand without anybody waking, and whoever waits by itself takes the processor from them.
+type company struct {
+	last atomic.Uint32 // the session that waited last
+	run  atomic.Uint32 // how often it did so in a row
+	size atomic.Uint32 // sessions that there ever were
+}
+
+// join numbers a session.
+func (c *company) join() uint32 { return c.size.Add(1) }
+
+// aloneAfter is how many waits in a row make a session the only one at work: two or three for a statement.
+const aloneAfter = 100
+
+func (c *company) alone(session uint32) bool {
+	if c.last.Load() != session {
+		c.last.Store(session)
+		c.run.Store(0)
+		return false
+	}
+	return c.run.Load() >= aloneAfter || c.run.Add(1) >= aloneAfter
 }
 
 // socket is a connection's socket, for waiting on it without the scheduler. The zero value never waits.
 type socket struct {
-	raw   syscall.RawConn
-	polls *atomic.Int64 // how many wait now
+	raw     syscall.RawConn
+	company *company
+	session uint32
 }
 
-// alone is how long a wait keeps its processor where it is the only one of its connection: waking a processor
-// that sleeps takes about as long.
-const alone = 50 * time.Microsecond
+// awake is how long a wait keeps its processor: waking one that sleeps takes about as long.
+const awake = 50 * time.Microsecond
 
-// maxPolls bounds the threads that wait for the sockets of one connection's sessions: with more sessions at work
-// the scheduler finds the next of them at hand without anybody waking (32 clients: 30 % less processor time).
-const maxPolls = 1
+// waited is how a wait ended.
+type waited int
 
-// readable waits until there is something to read, or the peer has closed: false where nothing came in time.
-// It takes a thread for as long; at most maxPolls do so at a time, others do not wait.
-func (s socket) readable(patience time.Duration) bool {
-	if s.raw == nil {
-		return false
-	}
-	defer s.polls.Add(-1)
-	waiting := s.polls.Add(1)
-	if waiting > maxPolls {
-		return false
+const (
+	unwaited waited = iota // nobody waited: reading is the way to wait
+	came                   // there is something to read, or the peer has closed
+	slow                   // nothing came in time
+)
+
+// wait waits until there is something to read, where the session is the only one at work: waking a processor that
+// sleeps, and another thread, takes longer than most answers. It takes a thread for as long.
+func (s socket) wait(patience time.Duration) waited {
+	if s.raw == nil || !s.company.alone(s.session) {
+		return unwaited
 	}
 	n := 0
 	err := s.raw.Control(func(fd uintptr) {
 		list := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		spin := runtime.GOMAXPROCS(0) > 1
-		for begun := time.Now(); spin && n == 0 && time.Since(begun) < alone; {
+		for begun := time.Now(); spin && n == 0 && time.Since(begun) < awake; {
 			n, _ = unix.Poll(list, 0)
 		}
 		if n > 0 {
 			return
 		}
 		n, _ = unix.Poll(list, int(patience.Milliseconds()))
+	})
+	if err == nil && n > 0 {
+		return came
+	}
+	return slow
+}
+
+// readable says whether there is something to read now, or the peer has closed.
+func (s socket) readable() bool {
+	if s.raw == nil {
+		return false
+	}
+	n := 0
+	err := s.raw.Control(func(fd uintptr) {
+		n, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 	})
 	return err == nil && n > 0
 }

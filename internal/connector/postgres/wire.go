@@ -35,16 +35,6 @@ func newWireReader(r io.Reader) *wireReader {
 	return &wireReader{r: bufio.NewReaderSize(r, 32<<10)}
 }
 
-// ahead says whether the next message has been read from the connection in part, and as a whole.
-func (w *wireReader) ahead() (begun, whole bool) {
-	have := w.r.Buffered()
-	if have < 5 {
-		return have > 0, false
-	}
-	head, err := w.r.Peek(5)
-	return true, err == nil && int64(binary.BigEndian.Uint32(head[1:5]))+1 <= int64(have)
-}
-
 // next reads one message. The body is valid until the next call. A length beyond limit, or below its own
 // size, is an *errMessage before anything is allocated.
 func (w *wireReader) next(limit int) (typ byte, body []byte, err error) {
@@ -123,6 +113,14 @@ func (w *wireReader) body(n int) ([]byte, error) {
 		}
 	}
 	return w.buf, nil
+}
+
+// emptied empties a buffer that is to be used again; one that is large is let go.
+func emptied(b []byte) []byte {
+	if cap(b) > keepBuffer {
+		return nil
+	}
+	return b[:0]
 }
 
 // unexpected turns the end of the stream inside a message into an error of its own.

@@ -31,3 +31,31 @@ INSERT INTO mailbox VALUES (3,'alice.w@corp.example','z')
 CREATE UNIQUE INDEX ON mailbox(email)
 -- @m13 | func | app | x:parameter | noisy ran | DENY
 SELECT $1 IS NULL
+-- @m90 | explain | app | q | rows=1[0-9][0-9] | DENY
+EXPLAIN SELECT count(*) FROM customers GROUP BY ssn HAVING ssn='111-22-3333'
+-- @m91 | explain | app | q | rows=101 | DENY
+PREPARE p AS SELECT id FROM customers WHERE ssn='111-22-3333'
+;;
+EXPLAIN (ANALYZE, TIMING OFF) EXECUTE p
+-- @m92 | explain | app | q | 'alice% | DENY
+EXPLAIN VERBOSE SELECT * FROM v_alice
+-- @m93 | explain | app | q | ~~ 'alice | DENY
+EXPLAIN SELECT id FROM v_alice WHERE id = 1
+-- @m94 | explain | app | q | Rows Removed by Filter: 4[0-9][0-9] | DENY
+EXPLAIN (ANALYZE, FORMAT TEXT, TIMING OFF) UPDATE customers SET name = name WHERE ssn='123-45-6789'
+-- @m95 | explain | app | q | "Actual Rows": 101 | DENY
+EXPLAIN (ANALYZE, FORMAT JSON) WITH c AS MATERIALIZED (SELECT ssn s FROM customers) SELECT 1 FROM c WHERE s='111-22-3333'
+-- @m96 | view | app | q | right:4711 | DENY
+SELECT 'right:' || id FROM v_right
+-- @m97 | view | app | q | rows:1 | DENY
+SELECT 'rows:' || count(*) FROM v_right WHERE id IS NOT NULL OR id IS NULL
+-- @m98 | view | app | q | right:4711 | DENY
+SELECT 'right:' || id FROM v_unnested
+-- @m99 | view | app | q | chain:5711 | DENY
+SELECT 'chain:' || id FROM v_chain
+-- @m100 | view | app | q | order:Bob,Carol,Alice | MASK
+SELECT 'order:' || string_agg(name, ',') FROM v_by_ssn
+-- @m101 | view | app | q | place:Alice:[0-9] | MASK
+SELECT 'place:' || name || ':' || place FROM v_ranked
+-- @m102 | view | app | q | is-alice | MASK
+SELECT name, who FROM v_ranked
