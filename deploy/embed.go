@@ -1,9 +1,14 @@
-// Package deploy holds what is shipped beside the binary: the starter policies.
+// Package deploy holds what is shipped in the binary: the starter policies and the profiles.
 package deploy
 
-import _ "embed"
+import "embed"
 
 // Starter is the starter set of policies, deploy/policies/starter.cedar.
 //
 //go:embed policies/starter.cedar
 var Starter []byte
+
+// Profiles are sets of policies for a kind of work, policies/profiles/NAME.cedar, with parameters to be filled in.
+//
+//go:embed policies/profiles/*.cedar
+var Profiles embed.FS

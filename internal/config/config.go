@@ -27,6 +27,7 @@ import (
 	"gatehouse/internal/config/strict"
 	"gatehouse/internal/gate"
 	"gatehouse/internal/identity"
+	"gatehouse/internal/notify"
 	"gatehouse/internal/secret"
 )
 
@@ -48,9 +49,8 @@ type Config struct {
 	// Store is sqlite:PATH.
 	Store string `yaml:"store"`
 	// Recordings is file:FOLDER.
-	Recordings string `yaml:"recordings"`
-	// Policies are files, or patterns of files.
-	Policies    []string     `yaml:"policies"`
+	Recordings  string       `yaml:"recordings"`
+	Policies    Policies     `yaml:"policies"`
 	Approvals   Approvals    `yaml:"approvals"`
 	Connections []Connection `yaml:"connections"`
 
@@ -61,8 +61,6 @@ type Config struct {
 
 	// Path is the file itself.
 	Path string `yaml:"-"`
-
-	policyLines []int // of Policies
 }
 
 // TLS says which certificate the listeners show. Without one, a self-signed one is made at the first start.
@@ -74,9 +72,10 @@ type TLS struct {
 
 // Approvals say how long a held request waits, and how long an approval may be used.
 type Approvals struct {
-	Hold   Duration `yaml:"hold"`
-	Valid  Duration `yaml:"valid"`
-	Notify any      `yaml:"notify" planned:"true"`
+	Hold  Duration `yaml:"hold"`
+	Valid Duration `yaml:"valid"`
+	// Notify are the places that are told of held requests.
+	Notify []notify.Target `yaml:"notify"`
 }
 
 // Duration is a time.Duration as the file writes it: 5m, 90s, 1h30m.
@@ -101,6 +100,8 @@ type Connection struct {
 	Kind   string
 	Tags   []string
 	Groups []string
+	// Observe lets through what the policies would refuse or hold, and records what they say.
+	Observe bool
 	// Options are what the connector read from the other keys.
 	Options any
 	Line    int
@@ -120,16 +121,17 @@ func (c *Connection) UnmarshalYAML(n *yaml.Node) error {
 	c.own = &yaml.Node{Kind: yaml.MappingNode, Line: n.Line, Column: n.Column, Tag: "!!map"}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		to := c.own
-		if slices.Contains([]string{"name", "kind", "tags", "groups"}, n.Content[i].Value) {
+		if slices.Contains([]string{"name", "kind", "tags", "groups", "observe"}, n.Content[i].Value) {
 			to = common
 		}
 		to.Content = append(to.Content, n.Content[i], n.Content[i+1])
 	}
 	var v struct {
-		Name   string   `yaml:"name"`
-		Kind   string   `yaml:"kind"`
-		Tags   []string `yaml:"tags"`
-		Groups []string `yaml:"groups"`
+		Name    string   `yaml:"name"`
+		Kind    string   `yaml:"kind"`
+		Tags    []string `yaml:"tags"`
+		Groups  []string `yaml:"groups"`
+		Observe bool     `yaml:"observe"`
 	}
 	if err := strict.Decode(common, &v); err != nil {
 		return err
@@ -137,7 +139,7 @@ func (c *Connection) UnmarshalYAML(n *yaml.Node) error {
 	if !nameWord.MatchString(v.Name) {
 		return strict.Errorf(strict.Find(common, "name"), "the connection's name %q should be a word of small letters, digits, - and _, at most 63", v.Name)
 	}
-	c.Name, c.Kind, c.Tags, c.Groups = v.Name, v.Kind, v.Tags, v.Groups
+	c.Name, c.Kind, c.Tags, c.Groups, c.Observe = v.Name, v.Kind, v.Tags, v.Groups, v.Observe
 	return nil
 }
 
@@ -200,9 +202,6 @@ func parse(b []byte, kinds []gate.Connector) (*Config, error) {
 	}
 	if err := c.check(n, kinds); err != nil {
 		return nil, err
-	}
-	for i := range c.Policies {
-		c.policyLines = append(c.policyLines, strict.Find(n, "policies", i).Line)
 	}
 	return c, nil
 }
@@ -283,12 +282,10 @@ func (c *Config) check(n *yaml.Node, kinds []gate.Connector) error {
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") || c.TLS.SelfSigned && c.TLS.Cert != "" {
 		return strict.Errorf(at("tls"), "tls: use {cert: FILE, key: FILE}, or {self_signed: true}")
 	}
-	for i, p := range c.Policies {
-		if _, err := filepath.Match(p, ""); p == "" || err != nil {
-			return strict.Errorf(at("policies", i), "policies: %q should be a file, or a pattern such as policies/*.cedar", p)
-		}
-	}
 	if err := c.checkIssuers(n); err != nil {
+		return err
+	}
+	if err := c.checkNotify(n); err != nil {
 		return err
 	}
 	return c.checkConnections(n, byKind, words)
@@ -313,6 +310,27 @@ func (c *Config) checkIssuers(n *yaml.Node) error {
 	return nil
 }
 
+func (c *Config) checkNotify(n *yaml.Node) error {
+	seen := map[string]bool{}
+	for i := range c.Approvals.Notify {
+		t := &c.Approvals.Notify[i]
+		at := strict.Find(n, "approvals", "notify", i)
+		if err := t.Check(); err != nil {
+			return strict.Errorf(at, "approvals.notify[%d] (%s): %v", i, t.Name, err)
+		}
+		if seen[t.Name] {
+			return strict.Errorf(at, "approvals.notify[%d] (%s): that name is taken: rename one", i, t.Name)
+		}
+		seen[t.Name] = true
+		for _, name := range t.Connections {
+			if !slices.ContainsFunc(c.Connections, func(one Connection) bool { return one.Name == name }) {
+				return strict.Errorf(at, "approvals.notify[%d] (%s): there is no connection %q", i, t.Name, name)
+			}
+		}
+	}
+	return nil
+}
+
 func (c *Config) checkConnections(n *yaml.Node, byKind map[string]gate.Connector, words []string) error {
 	seen := map[string]int{}
 	for i := range c.Connections {
@@ -330,7 +348,7 @@ func (c *Config) checkConnections(n *yaml.Node, byKind map[string]gate.Connector
 			return strict.Errorf(strict.Find(at, "kind"), "connection %q: kind %s is not built yet: take the connection out", one.Name, one.Kind)
 		case kind == nil:
 			return strict.Errorf(strict.Find(at, "kind"), "connection %q: unknown kind %q: there is %s", one.Name, one.Kind, strings.Join(words, ", "))
-		case c.Listen[one.Kind] == "":
+		case c.Listen[one.Kind] == "" && !onHTTPS(kind):
 			return strict.Errorf(at, "connection %q needs listen.%s: add `listen: {%s: HOST:PORT}`", one.Name, one.Kind, one.Kind)
 		}
 		var err error
@@ -345,6 +363,9 @@ func (c *Config) checkConnections(n *yaml.Node, byKind map[string]gate.Connector
 	}
 	return nil
 }
+
+// onHTTPS says whether connections of a kind are reached on the https listener.
+func onHTTPS(c gate.Connector) bool { _, ok := c.(gate.OnHTTPS); return ok }
 
 // keyOf is the node of a mapping's key itself.
 func keyOf(n *yaml.Node, key string) *yaml.Node {
@@ -376,9 +397,10 @@ func (c *Config) resolve(dir string) {
 	c.Store = "sqlite:" + abs(strings.TrimPrefix(c.Store, "sqlite:"))
 	c.Recordings = "file:" + abs(strings.TrimPrefix(c.Recordings, "file:"))
 	c.TLS.Cert, c.TLS.Key = abs(c.TLS.Cert), abs(c.TLS.Key)
-	for i := range c.Policies {
-		c.Policies[i] = abs(c.Policies[i])
+	for i := range c.Policies.Files {
+		c.Policies.Files[i] = abs(c.Policies.Files[i])
 	}
+	resolveSecrets(reflect.ValueOf(&c.Approvals), abs)
 	for i := range c.Connections {
 		resolveSecrets(reflect.ValueOf(c.Connections[i].Options), abs)
 	}
@@ -422,38 +444,6 @@ func (c *Config) StateDir() string {
 	return filepath.Dir(c.Path)
 }
 
-// PolicyFiles are the files that the patterns match, each once, in order. A pattern that matches nothing
-// is an error.
-func (c *Config) PolicyFiles() ([]string, error) {
-	var out []string
-	for i, p := range c.Policies {
-		wrong := func(format string, args ...any) error {
-			e := &strict.Error{Message: "policies: " + fmt.Sprintf(format, args...)}
-			if i < len(c.policyLines) {
-				e.Line = c.policyLines[i]
-			}
-			return &Error{c.Path, e}
-		}
-		found, err := filepath.Glob(p)
-		if err != nil {
-			return nil, wrong("%q is not a pattern: %v", p, err)
-		}
-		if len(found) == 0 {
-			return nil, wrong("no file matches %s: correct the path, which is relative to the folder of this file", p)
-		}
-		slices.Sort(found)
-		for _, f := range found {
-			if info, err := os.Stat(f); err == nil && info.IsDir() {
-				return nil, wrong("%s is a folder: name the files in it, such as %s", f, filepath.Join(f, "*.cedar"))
-			}
-			if !slices.Contains(out, f) {
-				out = append(out, f)
-			}
-		}
-	}
-	return out, nil
-}
-
 // BaseURL is where the https listener is reached.
 func (c *Config) BaseURL() string {
 	if c.URL != "" {
@@ -475,7 +465,7 @@ func (c *Config) BaseURL() string {
 func (c *Config) Gate() []gate.Connection {
 	out := make([]gate.Connection, len(c.Connections))
 	for i, one := range c.Connections {
-		out[i] = gate.Connection{Name: one.Name, Kind: one.Kind, Tags: one.Tags, Groups: one.Groups, Options: one.Options}
+		out[i] = gate.Connection{Name: one.Name, Kind: one.Kind, Tags: one.Tags, Groups: one.Groups, Options: one.Options, Observe: one.Observe}
 	}
 	return out
 }

@@ -181,7 +181,7 @@ func TestGood(t *testing.T) {
 		"recordings":    {c.RecordingsDir(), dir + "/recordings"},
 		"cert":          {c.TLS.Cert, dir + "/tls.crt"},
 		"absolute key":  {c.TLS.Key, "/etc/tls.key"},
-		"policy":        {c.Policies[1], dir + "/*.cedar"},
+		"policy":        {c.Policies.Files[1], dir + "/*.cedar"},
 		"password":      {c.Connections[0].Options.(*options).Password.File, dir + "/pw"},
 		"absolute file": {c.Connections[0].Options.(*options).Keys[0].Key.File, "/run/key"},
 		"no file":       {c.Connections[0].Options.(*options).Keys[1].Key.File, ""},
@@ -212,7 +212,7 @@ func TestRelativePath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range []string{c.Path, c.RecordingsDir(), c.StateDir(), c.TLS.Cert, c.Policies[0]} {
+	for _, p := range []string{c.Path, c.RecordingsDir(), c.StateDir(), c.TLS.Cert, c.Policies.Files[0]} {
 		if !strings.HasPrefix(p, filepath.Dir(path)+"/") {
 			t.Errorf("%s is not in %s", p, filepath.Dir(path))
 		}

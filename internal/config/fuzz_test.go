@@ -48,7 +48,7 @@ func FuzzParse(f *testing.F) {
 		if !filepath.IsAbs(c.RecordingsDir()) || !filepath.IsAbs(c.StateDir()) || len(c.Issuers) == 0 || !strings.HasPrefix(c.BaseURL(), "https://") {
 			t.Fatalf("accepted without what is needed: %+v", c)
 		}
-		for _, p := range c.Policies {
+		for _, p := range c.Policies.Files {
 			if !filepath.IsAbs(p) {
 				t.Fatalf("policy %q is not absolute", p)
 			}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
@@ -40,8 +41,8 @@ type Access struct {
 
 // Input is what a set is compiled from.
 type Input struct {
-	// Groups says whether persons can be in a group; nil where that is not known.
-	Groups func(string) bool
+	// Known is what Warnings looks at besides the policies.
+	Known
 	// Schemas are the connectors' fragments; the core is added to them.
 	Schemas  []Source
 	Policies []Source
@@ -52,17 +53,35 @@ type Input struct {
 
 // Problem is one thing that is wrong with a policy, and where.
 type Problem struct {
-	Source  string
-	Line    int // from 1; 0: the whole source
-	Column  int
+	Source string
+	Line   int // from 1; 0: the whole source
+	Column int // a character, from 1
+	// EndLine and EndColumn are where the place ends; 0: not known.
+	EndLine, EndColumn int
+	// Code is a word for its kind.
+	Code string
+	// Warning says that the policies can be used all the same.
+	Warning bool
+	// Policy is the id of the policy; "" where none could be read.
+	Policy  string
 	Message string
+	// Remedy is what to do; "" where the message says it.
+	Remedy string
 }
 
 func (p Problem) String() string {
-	if p.Line == 0 {
-		return fmt.Sprintf("%s: %s", p.Source, p.Message)
+	text := p.Message
+	if p.Remedy != "" {
+		text += ": " + p.Remedy
 	}
-	return fmt.Sprintf("%s:%d:%d: %s", p.Source, p.Line, p.Column, p.Message)
+	if p.Line == 0 {
+		return fmt.Sprintf("%s: %s", p.Source, text)
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", p.Source, p.Line, p.Column, text)
+}
+
+func (p Problem) compare(q Problem) int {
+	return cmp.Or(strings.Compare(p.Source, q.Source), cmp.Compare(p.Line, q.Line), cmp.Compare(p.Column, q.Column), strings.Compare(p.Code, q.Code))
 }
 
 // Problems are all that Compile found wrong.
@@ -87,7 +106,7 @@ type compiler struct {
 
 // Compile parses and validates policies. Its error is Problems, with every problem found.
 func Compile(in Input) (*Set, error) {
-	c := &compiler{set: &Set{actions: map[string]types.EntityUIDSet{}}, ids: map[string]string{}, rows: in.Rows}
+	c := &compiler{set: &Set{actions: map[string]types.EntityUIDSet{}, known: in.Known}, ids: map[string]string{}, rows: in.Rows}
 	if err := c.schema(in.Schemas); err != nil {
 		return nil, err
 	}
@@ -100,45 +119,39 @@ func Compile(in Input) (*Set, error) {
 		fmt.Fprintf(hash, "%q\n", a)
 		c.access(a)
 	}
-	c.unknownGroups(in.Groups)
 	if len(c.problems) > 0 {
 		return nil, c.problems
 	}
 	slices.SortFunc(c.set.rules, func(a, b *rule) int { return strings.Compare(a.id, b.id) })
-	c.warn()
 	c.set.version = hex.EncodeToString(hash.Sum(nil)[:8])
 	return c.set, nil
 }
 
-// unknownGroups warns of approvals that nobody could give.
-func (c *compiler) unknownGroups(known func(string) bool) {
-	for _, r := range c.set.rules {
-		if known == nil || r.approval == nil || known(r.approval.Group) {
-			continue
-		}
-		pos := r.policy.Position()
-		c.set.warnings = append(c.set.warnings, Problem{Source: pos.Filename, Line: pos.Line, Column: pos.Column,
-			Message: fmt.Sprintf("no issuer gives anyone the group %q, which @approval asks: requests would wait in vain: name it in groups.names, or correct it", r.approval.Group)})
-	}
-}
-
 // schema joins the fragments.
 func (c *compiler) schema(fragments []Source) error {
-	text := slices.Clone(coreSchema)
+	all, err := parseSchema(Source{Name: "schema", Text: coreSchema})
+	if err != nil {
+		return err
+	}
 	for _, f := range fragments {
-		text = append(append(text, '\n'), f.Text...)
+		more, err := parseSchema(f)
+		if err != nil {
+			return err
+		}
+		if err := join(all, more, f.Name); err != nil {
+			return err
+		}
 	}
-	var s schema.Schema
-	s.SetFilename("schema")
-	if err := s.UnmarshalCedar(text); err != nil {
-		return Problems{{Source: "schema", Message: err.Error()}}
-	}
+	s := schema.NewSchemaFromAST(all)
 	resolved, err := s.Resolve()
 	if err != nil {
 		return Problems{{Source: "schema", Message: err.Error()}}
 	}
 	for id, a := range resolved.Actions {
 		c.set.actions[string(id.ID)] = a.Entity.Parents
+		if a.AppliesTo != nil {
+			a.AppliesTo.Context = momentary
+		}
 	}
 	c.check = validate.New(resolved)
 	return nil
@@ -148,12 +161,17 @@ var parsePosition = regexp.MustCompile(`parse error at (?:<input>:)?\S*?(\d+):(\
 
 func (c *compiler) source(s Source) {
 	if len(s.Text) > maxSource {
-		c.problems = append(c.problems, Problem{Source: s.Name, Message: fmt.Sprintf("the file has %d bytes; the limit is %d", len(s.Text), maxSource)})
+		c.problems = append(c.problems, Problem{Source: s.Name, Code: "too-large", Message: fmt.Sprintf("the file has %d bytes; the limit is %d", len(s.Text), maxSource)})
+		return
+	}
+	t := newText(s)
+	if p, ok := t.bounded(); !ok {
+		c.problems = append(c.problems, p)
 		return
 	}
 	list, err := cedar.NewPolicyListFromBytes(s.Name, s.Text)
 	if err != nil {
-		p := Problem{Source: s.Name, Message: "it does not parse: " + err.Error()}
+		p := Problem{Source: s.Name, Code: "syntax", Message: "it does not parse: " + err.Error()}
 		if m := parsePosition.FindStringSubmatch(err.Error()); m != nil {
 			p.Line, _ = strconv.Atoi(m[1])
 			p.Column, _ = strconv.Atoi(m[2])
@@ -164,7 +182,7 @@ func (c *compiler) source(s Source) {
 		return
 	}
 	for _, p := range list {
-		c.policy(s.Name, p, "")
+		c.policy(t, p, "")
 	}
 }
 
@@ -179,43 +197,64 @@ func (c *compiler) access(a Access) {
 		if i > 0 {
 			id += ":" + g
 		}
-		c.policy("connection "+a.Connection, p, id)
+		c.policy(&text{name: "connection " + a.Connection}, p, id)
 	}
 }
 
-func (c *compiler) policy(source string, p *cedar.Policy, id string) {
+func (c *compiler) policy(t *text, p *cedar.Policy, id string) {
 	pos := p.Position()
-	problem := func(format string, args ...any) {
-		c.problems = append(c.problems, Problem{Source: source, Line: pos.Line, Column: pos.Column, Message: fmt.Sprintf(format, args...)})
-	}
 	r := &rule{id: id, policy: p, forbid: p.Effect() == cedar.Forbid}
+	r.span = t.span(pos.Offset)
+	problem := func(code string, words []string, format string, args ...any) {
+		c.problems = append(c.problems, r.span.at(words, Problem{Code: code, Policy: r.id, Message: fmt.Sprintf(format, args...)}))
+	}
 	r.exact = exact(p)
 	annotations := p.Annotations()
 	if v, ok := annotations["id"]; ok {
 		r.id = string(v)
 	}
 	if r.id == "" {
-		r.id = fmt.Sprintf("%s:%d", source, pos.Line)
+		r.id = fmt.Sprintf("%s:%d", t.name, pos.Line)
 	}
-	where := fmt.Sprintf("%s:%d", source, pos.Line)
+	where := fmt.Sprintf("%s:%d", t.name, pos.Line)
 	switch first, taken := c.ids[r.id]; {
 	case taken && r.id == where:
-		problem("two policies are on one line, which would give both the id %q: give each an @id, such as @id(\"readers\"), or a line of its own", r.id)
+		problem("duplicate-id", nil, "two policies are on one line, which would give both the id %q: give each an @id, such as @id(\"readers\"), or a line of its own", r.id)
 	case taken:
-		problem("the id %q is used already at %s: give each policy an @id of its own", r.id, first)
+		problem("duplicate-id", []string{"@id"}, "the id %q is used already at %s: give each policy an @id of its own", r.id, first)
 	}
 	c.ids[r.id] = where
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
 		if err := c.annotation(r, string(name), string(annotations[name])); err != nil {
-			problem("%v", err)
+			problem("annotation", []string{"@" + string(name)}, "%v", err)
 		}
 	}
 	if err := c.check.Policy(r.id, (*ast.Policy)(p.AST())); err != nil {
 		for _, e := range flatten(err) {
-			problem("%s", strings.TrimPrefix(e.Error(), "for policy `"+r.id+"`, "))
+			message := strings.TrimPrefix(e.Error(), "for policy `"+r.id+"`, ")
+			if len(message) > maxMessage {
+				message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
+			}
+			problem("type", quotedIn(message), "%s", message)
 		}
 	}
+	atTime, fromSource := reads(p)
+	c.set.readsTime, c.set.readsSource = c.set.readsTime || atTime, c.set.readsSource || fromSource
 	c.set.rules = append(c.set.rules, r)
+}
+
+// maxMessage bounds a message of the validator, in bytes: types in types are spelled out.
+const maxMessage = 500
+
+// quotedIn are the words that a message of the validator quotes, and the entities that it names.
+func quotedIn(message string) []string {
+	var out []string
+	for i, part := range strings.Split(message, "`") {
+		if i%2 == 1 {
+			out = append(out, part)
+		}
+	}
+	return out
 }
 
 // flatten takes joined errors apart.
@@ -231,7 +270,32 @@ func flatten(err error) []error {
 }
 
 // known are the annotations: what may be written, and what is planned.
-var known = []string{"id", "description", "approval", "mask", "rows", "limit"}
+var known = []string{"id", "description", "approval", "mask", "rows", "limit", "breakglass", "escalate"}
+
+// escalate takes the group that may answer too when an approval has waited for some time: "oncall-leads,10m".
+func escalate(r *rule, value string) error {
+	group, wait, _ := strings.Cut(value, ",")
+	after, ok := seconds(strings.TrimSpace(wait))
+	switch {
+	case r.approval == nil:
+		return errors.New("@escalate is misplaced: it belongs beside an @approval")
+	case !ok:
+		return fmt.Errorf("@escalate(%q): write the group, and after how long it may answer too, such as \"oncall-leads,10m\" (30s, 10m, 2h; 24h at most)", value)
+	}
+	r.approval.Escalate, r.approval.After = strings.TrimSpace(group), after
+	return groupName(r.approval.Escalate)
+}
+
+// seconds reads a length of time of one unit, from a second to a day: 30s, 10m, 2h.
+func seconds(text string) (int, bool) {
+	for unit, factor := range map[string]int{"s": 1, "m": 60, "h": 3600} {
+		if number, ok := strings.CutSuffix(text, unit); ok {
+			n, err := strconv.Atoi(number)
+			return n * factor, err == nil && n > 0 && n <= 24*3600/factor
+		}
+	}
+	return 0, false
+}
 
 func (c *compiler) annotation(r *rule, name, value string) error {
 	switch name {
@@ -268,6 +332,10 @@ func (c *compiler) annotation(r *rule, name, value string) error {
 			return errors.New("@approval is misplaced: people's own actions are not held")
 		}
 		r.approval = &a
+	case "escalate": // after approval, in the order of their names
+		return escalate(r, value)
+	case "breakglass":
+		return c.breakglass(r, value)
 	case "mask":
 		m, err := parseMask(value)
 		if err != nil {
@@ -303,10 +371,10 @@ func groupName(group string) error {
 	return nil
 }
 
-var personal = []string{"approve", "review"}
+var personal = []string{"approve", "review", "breakglass", "grant", "kill"}
 
 // unlimited are the actions that give nothing back that a limit could bound.
-var unlimited = []string{"approve", "review", "connect", "set", "reveal"}
+var unlimited = []string{"approve", "review", "administer", "breakglass", "grant", "kill", "connect", "set", "reveal"}
 
 // filter takes a row filter: one that a connector understands, on a policy about rows alone.
 func (c *compiler) filter(r *rule, text string) error {
@@ -374,37 +442,6 @@ func exact(p *cedar.Policy) types.EntityUID {
 		return r.Entity
 	}
 	return types.EntityUID{}
-}
-
-// warn names permits whose row filter has no effect: wherever one matches, so does another that has none.
-func (c *compiler) warn() {
-	for _, narrow := range c.set.rules {
-		if narrow.forbid || narrow.rows == "" {
-			continue
-		}
-		for _, wide := range c.set.rules {
-			if wide.forbid || wide.rows != "" || wide.approval != nil || !everywhere(wide) || !c.covers(wide, narrow) {
-				continue
-			}
-			pos := narrow.policy.Position()
-			c.set.warnings = append(c.set.warnings, Problem{Source: pos.Filename, Line: pos.Line, Column: pos.Column,
-				Message: fmt.Sprintf("the filter of %q has no effect: %q permits the same without one; use a forbid to narrow it", narrow.id, wide.id)})
-		}
-	}
-}
-
-// everywhere says whether a policy matches every principal and resource.
-func everywhere(r *rule) bool {
-	p := r.policy.AST()
-	_, anyone := p.Principal.(ast.ScopeTypeAll)
-	_, anything := p.Resource.(ast.ScopeTypeAll)
-	return anyone && anything && len(p.Conditions) == 0
-}
-
-// covers says whether a policy reaches every action that another reaches.
-func (c *compiler) covers(wide, narrow *rule) bool {
-	all := c.reached(wide)
-	return !slices.ContainsFunc(c.reached(narrow), func(action string) bool { return !slices.Contains(all, action) })
 }
 
 // nearest is the word that takes the fewest changes.

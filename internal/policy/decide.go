@@ -69,7 +69,10 @@ func (s *Set) decide(p party, t *Touch) *verdict {
 	return v
 }
 
-func readsColumn(t *Touch) bool { return t.Action == "read" && t.Resource.Type == "Column" }
+func readsColumn(t *Touch) bool { return t.Action == "read" && Labelled(t.Resource.Type) }
+
+// Labelled says whether things of a type carry labels: what is masked where it is read.
+func Labelled(typ string) bool { return typ == "Column" || typ == "Field" }
 
 // way is one permit for a touch, with what it shows of it.
 type way struct {
@@ -129,7 +132,7 @@ func (p party) either(best way, ways []way) (Rows, []string) {
 }
 
 func sameApproval(a, b *Approval) bool {
-	return a == nil && b == nil || a != nil && b != nil && a.Group == b.Group && a.Quorum == b.Quorum
+	return a == nil && b == nil || a != nil && b != nil && a.Group == b.Group && a.Quorum == b.Quorum && a.Escalate == b.Escalate && a.After == b.After
 }
 
 func (p party) row(r *rule) Row { return Row{Text: r.rows, ID: string(p.uid.ID), User: p.user} }
@@ -180,7 +183,7 @@ func (s *Set) matching(p party, t *Touch) (permits, forbids []*rule, errs []stri
 		Principal: p.uid,
 		Action:    types.NewEntityUID("Action", types.String(t.Action)),
 		Resource:  uid(t.Resource.Entity),
-		Context:   types.Record{},
+		Context:   p.context,
 	}
 	known := &entities{party: p, touch: t, resource: req.Resource, actions: s}
 	_, diag := cedar.Authorize(known, known, req)
@@ -240,7 +243,7 @@ func (e *entities) Get(id types.EntityUID) (types.Entity, bool) {
 			parents[i] = uid(p)
 		}
 		out := types.Entity{UID: id, Parents: types.NewEntityUIDSet(parents...)}
-		if e.touch.Resource.Type == "Column" || len(e.touch.Resource.Labels) > 0 {
+		if Labelled(e.touch.Resource.Type) || len(e.touch.Resource.Labels) > 0 {
 			labels := make([]types.Value, len(e.touch.Resource.Labels))
 			for i, l := range e.touch.Resource.Labels {
 				labels[i] = types.String(l)

@@ -21,11 +21,16 @@ const (
 
 // Set is a compiled set of policies. It is immutable; what it remembers is bounded.
 type Set struct {
-	version  string
-	rules    []*rule
-	warnings []Problem
+	version string
+	rules   []*rule
 	// actions are the parents of every action of the schema.
 	actions map[string]types.EntityUIDSet
+	// readsTime and readsSource say whether any policy reads the moment.
+	readsTime, readsSource bool
+
+	known    Known
+	lint     sync.Once
+	warnings []Problem
 
 	mu     sync.RWMutex
 	slices map[string]*Slice
@@ -41,6 +46,8 @@ type rule struct {
 	masks    bool   // it has a @mask
 	rows     string // its @rows; "": none
 	limit    Limit
+	review   *Review         // its @breakglass
+	span     span            // where it stands
 	exact    types.EntityUID // the one resource that its scope names; zero: it names none, or is wider
 }
 
@@ -51,12 +58,17 @@ func (r *rule) obliges() bool {
 // Version names the exact policies: equal texts have equal versions.
 func (s *Set) Version() string { return s.version }
 
-// Warnings are what Compile found that is not an error.
-func (s *Set) Warnings() []Problem { return s.warnings }
+// Warnings are what is valid and hardly meant: see Lint.
+func (s *Set) Warnings() []Problem {
+	s.lint.Do(func() { s.warnings = s.Lint(s.known) })
+	return s.warnings
+}
 
-// For is what the set says to a principal. Equal principals share a slice.
-func (s *Set) For(p Principal) *Slice {
-	key := principalKey(p)
+// For is what the set says to a principal at no moment: policies that read the time or the source refuse. Equal
+// principals share a slice.
+func (s *Set) For(p Principal) *Slice { return s.slice(p, principalKey(p), types.Record{}) }
+
+func (s *Set) slice(p Principal, key string, context types.Record) *Slice {
 	s.mu.RLock()
 	slice := s.slices[key]
 	s.mu.RUnlock()
@@ -76,6 +88,10 @@ func (s *Set) For(p Principal) *Slice {
 	for at := &p; at != nil; at = at.OnBehalfOf {
 		one := newParty(*at)
 		one.user = userOf(p)
+		one.context = context
+		if one.careful != nil {
+			one.careful.user, one.careful.context = one.user, context
+		}
 		slice.parties = append(slice.parties, one)
 	}
 	s.slices[key] = slice
@@ -99,8 +115,11 @@ type Slice struct {
 	parties []party
 	seed    maphash.Seed
 
-	mu   sync.RWMutex
-	memo map[touchKey]*verdict
+	observes bool // see Observing
+
+	mu        sync.RWMutex
+	memo      map[touchKey]*verdict
+	observing *Slice
 }
 
 // party is the principal, or the user that it acts for: each must be permitted.
@@ -108,7 +127,11 @@ type party struct {
 	uid    types.EntityUID
 	entity types.Entity
 	valid  bool
-	user   string // the id of the user who asks, or for whom an agent asks; "": none
+	// context is the moment, as policies read it.
+	context types.Record
+	user    string // the id of the user who asks, or for whom an agent asks; "": none
+	// careful is the same party without the group of those who break the glass; nil where it does not.
+	careful *party
 }
 
 func newParty(p Principal) party {
@@ -126,7 +149,12 @@ func newParty(p Principal) party {
 	for i, g := range p.Groups {
 		groups[i] = types.NewEntityUID("Group", types.String(g))
 	}
-	return party{uid: uid, entity: types.Entity{UID: uid, Parents: types.NewEntityUIDSet(groups...)}, valid: p.ID != ""}
+	out := party{uid: uid, entity: types.Entity{UID: uid, Parents: types.NewEntityUIDSet(groups...)}, valid: p.ID != ""}
+	if p.InGroup(BreakGlassGroup) {
+		careful := newParty(p.careful())
+		out.careful = &careful
+	}
+	return out
 }
 
 // userOf is the user at the end of a chain of principals.
@@ -156,6 +184,7 @@ type verdict struct {
 	forbidden []string
 	approvals []Approval
 	errors    []string
+	would     Effect // where it is only observed, and this is not what is followed
 }
 
 // Key names what the slice decides by: slices with equal keys decide every touch alike.
@@ -167,10 +196,16 @@ func (s *Slice) Decide(touches []Touch) Decision {
 		return Decision{}
 	}
 	d := Decision{Effect: Permit}
+	would := Permit
 	for i := range touches {
 		v := s.judge(&touches[i])
 		d.Effect = min(d.Effect, v.effect)
-		if v.effect == Refuse {
+		is := v.effect
+		if s.observes {
+			is = v.would
+		}
+		would = min(would, is)
+		if is == Refuse {
 			if len(v.forbidden) == 0 && len(v.errors) == 0 {
 				d.Missing = append(d.Missing, touches[i])
 			}
@@ -186,8 +221,13 @@ func (s *Slice) Decide(touches []Touch) Decision {
 	}
 	slices.Sort(d.Policies)
 	slices.Sort(d.Forbidden)
+	if would == Refuse {
+		d.Approvals = nil
+	}
 	if d.Effect == Refuse {
-		d.Approvals, d.Limit = nil, Limit{}
+		d.Limit = Limit{}
+	} else if s.observes && would != Permit {
+		d.Would = would.String()
 	}
 	return d
 }
@@ -232,6 +272,9 @@ func (s *Slice) judge(t *Touch) *verdict {
 		return v
 	}
 	v = s.think(t)
+	if s.observes {
+		v = s.observed(t, v)
+	}
 	s.mu.Lock()
 	if len(s.memo) >= maxMemo {
 		clear(s.memo)
@@ -262,7 +305,7 @@ func (s *Slice) rest(t *Touch) uint64 {
 func (s *Slice) think(t *Touch) *verdict {
 	out := &verdict{effect: Permit, shown: raw, own: true}
 	for _, p := range s.parties {
-		v := s.set.decide(p, t)
+		v := s.set.unlifted(p, t, s.set.decide(p, t))
 		out.effect = min(out.effect, v.effect)
 		out.shown = out.shown.and(v.shown)
 		out.rows = out.rows.And(v.rows)

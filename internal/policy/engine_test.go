@@ -264,14 +264,6 @@ func passes(before, after policy.Rows) bool {
 	return true
 }
 
-func TestWarnings(t *testing.T) {
-	set := compile(t, `@id("all") permit(principal, action == Action::"read", resource);
-@id("some") @rows("x") permit(principal in Group::"a", action == Action::"read", resource);`)
-	if w := set.Warnings(); len(w) != 1 || !strings.HasPrefix(w[0].String(), `test.cedar:2:1: the filter of "some" has no effect`) {
-		t.Errorf("%v", w)
-	}
-}
-
 func TestParseLimit(t *testing.T) {
 	for text, want := range map[string]policy.Limit{
 		"rows=1": {Rows: 1}, "seconds=30": {Seconds: 30}, " rows = 1000 , seconds = 30 ": {Rows: 1000, Seconds: 30},

@@ -173,6 +173,9 @@ type Approval struct {
 	Quorum int    `json:"quorum"`
 	// Policy is the id of the policy that asked.
 	Policy string `json:"policy"`
+	// Escalate is another group whose people count too, After so many seconds without enough answers; "": none.
+	Escalate string `json:"escalate,omitempty"`
+	After    int    `json:"after,omitempty"`
 }
 
 // Decision is the answer for one request.
@@ -192,6 +195,8 @@ type Decision struct {
 	Limit Limit `json:"limit,omitzero"`
 	// Errors name the policies whose evaluation failed, each with its error; any error refuses.
 	Errors []string `json:"errors,omitempty"`
+	// Would is "refuse" or "hold" where that is what the policies say, and they are only observed.
+	Would string `json:"would,omitempty"`
 }
 
 // Exposure says how much of one thing a principal may touch with an action. The zero value hides it.

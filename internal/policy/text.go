@@ -1,0 +1,209 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Bounds of a policy's text. What is deeper or longer could exhaust the stack of whoever reads it as a tree.
+const (
+	maxPolicy = 64 << 10 // bytes of one policy
+	maxDepth  = 100      // brackets in brackets
+)
+
+// token is a word, a string with its quotes, or a sign of a policy's text.
+type token struct {
+	from, to int // bytes
+}
+
+// tokens takes a Cedar text apart: comments and white space are left out, `Group::"a"` is one token, and so is `@id`.
+func tokens(text string) []token {
+	var out []token
+	for i := 0; i < len(text); {
+		switch c := text[i]; {
+		case c == ' ' || c == '\t' || c == '\r' || c == '\n':
+			i++
+		case strings.HasPrefix(text[i:], "//"):
+			end := strings.IndexByte(text[i:], '\n')
+			if end < 0 {
+				return out
+			}
+			i += end
+		default:
+			from := i
+			i = next(text, i)
+			out = append(out, token{from, i})
+		}
+	}
+	return out
+}
+
+// next is the end of the token that begins at i.
+func next(text string, i int) int {
+	switch {
+	case text[i] == '"':
+		return quoted(text, i)
+	case text[i] == '@' && i+1 < len(text) && letter(text[i+1]), letter(text[i]):
+		for i++; i < len(text); {
+			switch {
+			case letter(text[i]) || text[i] >= '0' && text[i] <= '9':
+				i++
+			case strings.HasPrefix(text[i:], "::") && i+2 < len(text) && letter(text[i+2]):
+				i += 3
+			case strings.HasPrefix(text[i:], `::"`):
+				return quoted(text, i+2)
+			default:
+				return i
+			}
+		}
+		return i
+	}
+	_, size := utf8.DecodeRuneInString(text[i:])
+	return i + size
+}
+
+// quoted is the end of the string that begins at i.
+func quoted(text string, i int) int {
+	for i++; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return len(text)
+}
+
+func letter(c byte) bool { return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+
+// text is the text of policies, taken apart once.
+type text struct {
+	name   string
+	text   string
+	tokens []token
+	lines  []int // where each begins
+	plain  bool  // all of it is ASCII: a byte is a character
+}
+
+func newText(s Source) *text {
+	t := &text{name: s.Name, text: string(s.Text), lines: []int{0}, plain: true}
+	t.tokens = tokens(t.text)
+	for i := range len(t.text) {
+		switch c := t.text[i]; {
+		case c == '\n':
+			t.lines = append(t.lines, i+1)
+		case c >= utf8.RuneSelf:
+			t.plain = false
+		}
+	}
+	return t
+}
+
+// place is a line and a column, both from 1, of a byte; a column is a character.
+func (t *text) place(at int) (line, column int) {
+	i, found := slices.BinarySearch(t.lines, at)
+	if !found {
+		i--
+	}
+	if t.plain {
+		return i + 1, at - t.lines[i] + 1
+	}
+	return i + 1, utf8.RuneCountInString(t.text[t.lines[i]:at]) + 1
+}
+
+// bounded says where a text is too deep or a policy of it too long to be read as a tree.
+func (t *text) bounded() (Problem, bool) {
+	depth, start := 0, -1
+	wrong := func(at int, format string, args ...any) (Problem, bool) {
+		line, column := t.place(at)
+		return Problem{Source: t.name, Line: line, Column: column, Code: "too-large", Message: fmt.Sprintf(format, args...)}, false
+	}
+	for _, k := range t.tokens {
+		if start < 0 {
+			start = k.from
+		}
+		if k.to-start > maxPolicy {
+			return wrong(start, "the policy is longer than %d KiB: make several of it", maxPolicy>>10)
+		}
+		switch t.text[k.from:k.to] {
+		case "(", "[", "{":
+			if depth++; depth > maxDepth {
+				return wrong(k.from, "more than %d brackets are in each other here: write it flatter", maxDepth)
+			}
+		case ")", "]", "}":
+			depth = max(depth-1, 0)
+		case ";":
+			if depth == 0 {
+				start = -1
+			}
+		}
+	}
+	return Problem{}, true
+}
+
+// span is the part of a text that a policy takes: from its first annotation to the semicolon.
+type span struct {
+	text   *text
+	tokens []token
+}
+
+// span is the policy that begins at a byte.
+func (t *text) span(offset int) span {
+	i, _ := slices.BinarySearchFunc(t.tokens, offset, func(k token, at int) int { return k.from - at })
+	depth := 0
+	for end := i; end < len(t.tokens); end++ {
+		switch t.text[t.tokens[end].from:t.tokens[end].to] {
+		case "(", "[", "{":
+			depth++
+		case ")", "]", "}":
+			depth--
+		case ";":
+			if depth <= 0 {
+				return span{t, t.tokens[i : end+1]}
+			}
+		}
+	}
+	return span{t, t.tokens[i:]}
+}
+
+// generated says that nobody wrote it.
+func (s span) generated() bool { return len(s.tokens) == 0 }
+
+// words are its tokens as they are written.
+func (s span) words() []string {
+	out := make([]string, len(s.tokens))
+	for i, t := range s.tokens {
+		out[i] = s.text.text[t.from:t.to]
+	}
+	return out
+}
+
+// at is a problem where the first of some words stands in the span; where none does, at its beginning.
+func (s span) at(words []string, p Problem) Problem {
+	p.Source = s.text.name
+	if s.generated() {
+		return p
+	}
+	if len(words) > 0 {
+		all := s.words()
+		for _, w := range words {
+			if i := slices.Index(all, w); i >= 0 {
+				return s.on(i, p)
+			}
+		}
+	}
+	p.Line, p.Column = s.text.place(s.tokens[0].from)
+	p.EndLine, p.EndColumn = s.text.place(s.tokens[len(s.tokens)-1].to)
+	return p
+}
+
+// on is a problem with one of its tokens.
+func (s span) on(i int, p Problem) Problem {
+	p.Source = s.text.name
+	p.Line, p.Column = s.text.place(s.tokens[i].from)
+	p.EndLine, p.EndColumn = s.text.place(s.tokens[i].to)
+	return p
+}
