@@ -219,14 +219,38 @@ func (r *replay) decided(b gate.DecisionBody) {
 	case b.Refusal != nil:
 		r.say("  refuse (%s): %s", b.Refusal.Code, b.Refusal.Reason)
 		r.say("  hint: %s", b.Refusal.Remedy)
-	case b.Decision.Effect == policy.Refuse:
-		r.say("  refuse")
+	case b.Decision.Effect == policy.Refuse || len(b.Decision.Policies) == 0:
+		r.say("  %s", b.Decision.Effect)
 	default:
 		r.say("  %s by %s", b.Decision.Effect, strings.Join(b.Decision.Policies, ", "))
+	}
+	if b.Decision.Would != "" {
+		r.say("  the policies are only observed: they would %s it%s", b.Decision.Would, missing(b.Decision))
+	}
+	if b.BreakGlass != nil {
+		r.say("  BREAK-GLASS %s; otherwise: %s", strings.Join(b.BreakGlass.Windows, ", "), b.BreakGlass.Otherwise)
 	}
 	for _, t := range b.Touches {
 		r.say("    %s", t)
 	}
+}
+
+// missing says what a decision lacks, in brackets.
+func missing(d policy.Decision) string {
+	var out []string
+	for _, t := range d.Missing {
+		out = append(out, "no permit for "+t.String())
+	}
+	for _, id := range d.Forbidden {
+		out = append(out, "forbidden by "+id)
+	}
+	for _, a := range d.Approvals {
+		out = append(out, "approval of "+a.String())
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(out, "; ") + ")"
 }
 
 func (r *replay) result(ev record.Event) error {

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"iter"
+	"os"
+	"strings"
 	"text/tabwriter"
-	"time"
 
 	"gatehouse/internal/gate"
 	"gatehouse/internal/record"
@@ -14,16 +16,23 @@ type sessionCommands struct {
 	List   sessionsListCommand   `cmd:"" help:"List recorded sessions, newest first."`
 	Show   sessionsShowCommand   `cmd:"" help:"Show a session's requests and what was decided."`
 	Replay sessionsReplayCommand `cmd:"" help:"Show a session as its client saw it: requests, decisions, approvals, results."`
-	Verify sessionsVerifyCommand `cmd:"" help:"Prove that recordings are whole and unchanged; needs no server."`
+	Live   sessionsLiveCommand   `cmd:"" help:"List the sessions that are open now."`
+	Kill   sessionsKillCommand   `cmd:"" help:"End a session at once."`
+	Search sessionsSearchCommand `cmd:"" help:"Find requests: by who asked, when, how they were decided, what they touched, their words."`
+	Export sessionsExportCommand `cmd:"" help:"Write a session to a file: a bundle that proves itself, JSON lines, or a result as CSV."`
+	Verify sessionsVerifyCommand `cmd:"" help:"Prove that recordings, or a bundle, are whole and unchanged; needs no server."`
+	Key    sessionsKeyCommand    `cmd:"" help:"Print the public key that this gateway signs recordings with."`
+	Erase  sessionsEraseCommand  `cmd:"" help:"Destroy the key of a session: nobody reads it again, and its place stays proved."`
 }
 
 func (sessionCommands) Help() string {
-	return `These read the recordings folder itself: run them where it is, as a user who may read it.
+	return `These read the recordings folder itself: run them where it is, as a user who may read it. Live and kill ask the gateway.
 
 Examples:
   gatehouse sessions list --connection orders --limit 20
   gatehouse sessions replay s-…
-  gatehouse sessions verify
+  gatehouse sessions search --object public.customers.email --since 7d
+  gatehouse sessions export s-… && gatehouse sessions verify s-….ghb
   gatehouse sessions verify --recordings /mnt/copy/recordings`
 }
 
@@ -43,6 +52,27 @@ func (f recordingsFlag) dir() (string, error) {
 	}
 	return c.RecordingsDir(), nil
 }
+
+// entries are those of a session of the folder, or of a bundle.
+func (f recordingsFlag) entries(ctx context.Context, id string) (_ iter.Seq2[record.Entry, error], done func(), err error) {
+	if isBundle(id) {
+		file, err := os.Open(id)
+		if err != nil {
+			return nil, nil, err
+		}
+		return record.ReadBundle(file), func() { file.Close() }, nil
+	}
+	dir, err := f.dir()
+	if err != nil {
+		return nil, nil, err
+	}
+	return record.Read(ctx, dir, id), func() {}, nil
+}
+
+// isBundle says whether what names a session is a file with it.
+func isBundle(id string) bool { return strings.HasSuffix(id, bundleSuffix) }
+
+const bundleSuffix = ".ghb"
 
 type sessionsListCommand struct {
 	recordingsFlag
@@ -85,7 +115,7 @@ func (c sessionsListCommand) Run(ctx context.Context, s streams) error {
 type sessionsShowCommand struct {
 	recordingsFlag
 	outputFlag
-	ID string `arg:"" help:"The session's id."`
+	ID string `arg:"" help:"The session's id, or a bundle (FILE.ghb)."`
 }
 
 func (sessionsShowCommand) Help() string {
@@ -100,7 +130,7 @@ func (c sessionsShowCommand) Run(ctx context.Context, s streams) error {
 type sessionsReplayCommand struct {
 	recordingsFlag
 	outputFlag
-	ID   string `arg:"" help:"The session's id."`
+	ID   string `arg:"" help:"The session's id, or a bundle (FILE.ghb)."`
 	Rows int    `default:"50" help:"At most so many rows of each result in text; 0 is all."`
 }
 
@@ -115,10 +145,6 @@ func (c sessionsReplayCommand) Run(ctx context.Context, s streams) error {
 }
 
 func (f recordingsFlag) replay(ctx context.Context, o outputFlag, id string, r *replay) error {
-	dir, err := f.dir()
-	if err != nil {
-		return err
-	}
 	r.decoders = map[string]gate.ResultDecoder{}
 	for _, c := range connectors() {
 		r.decoders[c.Kind()] = c.Decoder()
@@ -126,70 +152,18 @@ func (f recordingsFlag) replay(ctx context.Context, o outputFlag, id string, r *
 	if o.json() {
 		r.events = newEventLines(r.out)
 	}
-	for e, err := range record.Read(ctx, dir, id) {
-		if err != nil {
-			return err
+	entries, done, err := f.entries(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer done()
+	for e, err := range entries {
+		if err == nil {
+			err = r.entry(e)
 		}
-		if err := r.entry(e); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-type sessionsVerifyCommand struct {
-	recordingsFlag
-	outputFlag
-	IDs []string `arg:"" name:"id" optional:"" help:"Sessions to report on; all by default."`
-}
-
-func (sessionsVerifyCommand) Help() string {
-	return `Examples:
-  gatehouse sessions verify
-  gatehouse sessions verify --recordings /mnt/copy/recordings s-… s-…`
-}
-
-func (c sessionsVerifyCommand) Run(ctx context.Context, s streams) error {
-	dir, err := c.dir()
-	if err != nil {
-		return err
-	}
-	begun := time.Now()
-	report, err := record.Verify(ctx, dir, c.IDs...)
-	if err != nil {
-		return err
-	}
-	if c.json() {
-		err = printJSON(s.out, report)
-	} else {
-		printReport(s, report, time.Since(begun))
-	}
-	if err == nil && !report.OK() {
-		err = fmt.Errorf("the recordings in %s are not what was recorded: keep the folder as it is, and compare it with its copies", dir)
-	}
-	return err
-}
-
-func printReport(s streams, r record.Report, took time.Duration) {
-	for _, p := range r.Problems {
-		fmt.Fprintln(s.out, "PROBLEM ", plain(p))
-	}
-	for _, n := range r.Notes {
-		fmt.Fprintln(s.out, "note:", plain(n))
-	}
-	open, unknown := 0, 0
-	for _, one := range r.Sessions {
-		if !one.Closed {
-			open++
-		}
-		unknown += len(one.Unknown)
-		for _, p := range one.Problems {
-			fmt.Fprintf(s.out, "PROBLEM  %s: %s\n", one.ID, plain(p))
-		}
-	}
-	if !r.OK() {
-		return
-	}
-	fmt.Fprintf(s.out, "verified: %s (%d open), %s in %s; every hash and chain fits; %s with an unknown outcome (%s)\n",
-		count(len(r.Sessions), "session"), open, count(r.Entries, "entry"), count(r.Segments, "segment"), count(unknown, "request"), took.Round(time.Millisecond))
 }

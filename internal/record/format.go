@@ -6,6 +6,7 @@
 package record
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -24,8 +25,9 @@ import (
 //	header: "GHJRNL1\n", sequence number u64, node head at its begin [32]byte
 //	frames: length of the entry u32, CRC-32C of the entry u32, entry
 //	entry:  flags u8, session id (u8 length, bytes), number u64, time i64 (microseconds since 1970, UTC),
-//	        previous hash [32]byte, with flag 2 the node head [32]byte, body, hash [32]byte
-//	body:   with flag 1 S2-compressed: events, each kind (u8 length, bytes), request uvarint,
+//	        previous hash [32]byte, with flag 2 the node head [32]byte, with flag 4 the slot of the session's key u32
+//	        and a nonce [12]byte, body, hash [32]byte
+//	body:   with flag 4 sealed (AES-256-GCM, the session id authenticated beside), in it with flag 1 S2-compressed: events, each kind (u8 length, bytes), request uvarint,
 //	        JSON (uvarint length, bytes), data (uvarint length, bytes)
 //
 // Integers are big-endian. An entry's hash is SHA-256 over everything of the entry before it, so also over
@@ -36,8 +38,9 @@ const (
 	headerSize = len(magic) + 8 + sha256.Size
 	frameSize  = 8
 
-	flagS2   = 1
-	flagNode = 2
+	flagS2     = 1
+	flagNode   = 2
+	flagSealed = 4
 
 	// maxEntry bounds an entry, in bytes; what is longer is refused before anything is written, and not
 	// read.
@@ -66,9 +69,12 @@ type Entry struct {
 	Number  uint64    `json:"number"` // in its session, from 1
 	Time    time.Time `json:"time"`
 	Events  []Event   `json:"events"`
+	// Erased says that the session's key was destroyed: there are no events to be read any more.
+	Erased bool `json:"erased,omitempty"`
 
 	previous, node, hash hash
 	flags                byte
+	slot                 uint32 // of its key, where it is sealed
 }
 
 // head advances a node's head over an entry.
@@ -92,8 +98,8 @@ func decompress(b []byte) ([]byte, error) {
 	return s2.Decode(nil, b)
 }
 
-// encodeEvents is the body of an entry.
-func encodeEvents(b []byte, events []gate.Event) ([]byte, error) {
+// encodeEvents appends the body of an entry, which begins at start.
+func encodeEvents(b []byte, start int, events []gate.Event) ([]byte, error) {
 	for _, e := range events {
 		if len(e.Kind) == 0 || len(e.Kind) > 255 {
 			return nil, fmt.Errorf("record: %q is not a kind of event", e.Kind)
@@ -101,44 +107,103 @@ func encodeEvents(b []byte, events []gate.Event) ([]byte, error) {
 		b = append(b, byte(len(e.Kind)))
 		b = append(b, e.Kind...)
 		b = binary.AppendUvarint(b, e.Request)
-		var body []byte
-		if raw, ok := e.Body.(json.RawMessage); ok { // encoded already
-			body = raw
-		} else if e.Body != nil {
-			var err error
-			if body, err = json.Marshal(e.Body); err != nil {
+		switch body := e.Body.(type) {
+		case nil:
+			b = append(b, 0)
+		case json.RawMessage: // encoded already
+			b = binary.AppendUvarint(b, uint64(len(body)))
+			b = append(b, body...)
+		case jsonAppender:
+			b = appendSized(b, body)
+		default:
+			text, err := json.Marshal(body)
+			if err != nil {
 				return nil, fmt.Errorf("record: %s: %w", e.Kind, err)
 			}
+			b = binary.AppendUvarint(b, uint64(len(text)))
+			b = append(b, text...)
 		}
-		b = binary.AppendUvarint(b, uint64(len(body)))
-		b = append(b, body...)
 		b = binary.AppendUvarint(b, uint64(len(e.Data)))
 		b = append(b, e.Data...)
 	}
-	if len(b) > maxEntry-1024 {
-		return nil, fmt.Errorf("record: an entry of %d bytes is more than can be recorded at once", len(b))
+	if len(b)-start > maxEntry-1024 {
+		return nil, fmt.Errorf("record: an entry of %d bytes is more than can be recorded at once", len(b)-start)
 	}
 	return b, nil
 }
 
-var errFormat = errors.New("not a well-formed entry")
+// jsonAppender is a body that writes its own JSON.
+type jsonAppender interface{ AppendJSON([]byte) []byte }
+
+// appendSized appends a body's length and its JSON. The length of nearly all has two bytes.
+func appendSized(b []byte, body jsonAppender) []byte {
+	at := len(b)
+	b = body.AppendJSON(append(b, 0, 0))
+	n := uint64(len(b) - at - 2)
+	var size [binary.MaxVarintLen64]byte
+	k := binary.PutUvarint(size[:], n)
+	switch {
+	case k > 2:
+		b = append(b, size[2:k]...)
+		copy(b[at+k:], b[at+2:at+2+int(n)])
+	case k == 1:
+		copy(b[at+1:], b[at+2:])
+		b = b[:len(b)-1]
+	}
+	copy(b[at:], size[:k])
+	return b
+}
+
+var (
+	errFormat = errors.New("not a well-formed entry")
+	errHash   = errors.New("its hash does not fit")
+)
+
+// sumOf is the hash of an encoded entry, which must have one at its end.
+func sumOf(b []byte) hash { return sha256.Sum256(b[:len(b)-sha256.Size]) }
 
 // decodeEntry reads an entry; the caller has checked the CRC. It keeps nothing of b.
-func decodeEntry(b []byte) (Entry, error) {
-	var e Entry
+func decodeEntry(b []byte, keys *keyring) (Entry, error) {
 	if len(b) < minEntry || len(b) > maxEntry {
-		return e, errFormat
+		return Entry{}, errFormat
 	}
-	sum := sha256.Sum256(b[:len(b)-sha256.Size])
+	if sumOf(b) != hash(b[len(b)-sha256.Size:]) {
+		return Entry{}, errHash
+	}
+	e, rest, err := openEntry(b, keys)
+	if err != nil {
+		return e, err
+	}
+	e.Events, err = decodeEvents(rest)
+	return e, err
+}
+
+// openEntry reads all of an entry but its events, which it gives as they are encoded: in b, where they are not
+// compressed or sealed. It does not check the hash.
+func openEntry(b []byte, keys *keyring) (e Entry, events []byte, err error) {
+	e, rest, err := splitEntry(b)
+	if err != nil {
+		return e, nil, err
+	}
+	events, err = bodyOf(e, rest, func() (body []byte, _ bool, err error) {
+		body, e.Erased, err = keys.unseal(rest, e.Session)
+		return body, e.Erased, err
+	})
+	return e, events, err
+}
+
+// splitEntry reads what stands before an entry's body, and gives the body as it stands: with its slot and nonce in front
+// where it is sealed.
+func splitEntry(b []byte) (e Entry, body []byte, err error) {
+	if len(b) < minEntry || len(b) > maxEntry {
+		return e, nil, errFormat
+	}
 	copy(e.hash[:], b[len(b)-sha256.Size:])
-	if sum != e.hash {
-		return e, errors.New("its hash does not fit")
-	}
 	rest := b[:len(b)-sha256.Size]
 	e.flags, rest = rest[0], rest[1:]
 	n := int(rest[0])
-	if e.flags&^(flagS2|flagNode) != 0 || n == 0 || len(rest) < 1+n+16+sha256.Size {
-		return e, errFormat
+	if e.flags&^(flagS2|flagNode|flagSealed) != 0 || n == 0 || len(rest) < 1+n+16+sha256.Size {
+		return e, nil, errFormat
 	}
 	e.Session, rest = string(rest[1:1+n]), rest[1+n:]
 	e.Number, rest = binary.BigEndian.Uint64(rest), rest[8:]
@@ -146,56 +211,74 @@ func decodeEntry(b []byte) (Entry, error) {
 	rest = rest[copy(e.previous[:], rest):]
 	if e.flags&flagNode != 0 {
 		if len(rest) < sha256.Size {
-			return e, errFormat
+			return e, nil, errFormat
 		}
 		rest = rest[copy(e.node[:], rest):]
 	}
-	if e.flags&flagS2 != 0 {
-		var err error
-		if rest, err = decompress(rest); err != nil {
-			return e, fmt.Errorf("its body cannot be decompressed: %w", err)
+	if e.flags&flagSealed != 0 {
+		if len(rest) < sealSize+tagSize {
+			return e, nil, errFormat
+		}
+		e.slot = binary.BigEndian.Uint32(rest)
+	}
+	return e, rest, nil
+}
+
+// bodyOf gives the events of an entry, encoded; none where its key was destroyed, as unseal says.
+func bodyOf(e Entry, body []byte, unseal func() ([]byte, bool, error)) ([]byte, error) {
+	var err error
+	if e.flags&flagSealed != 0 {
+		var erased bool
+		if body, erased, err = unseal(); err != nil || erased {
+			return nil, err
 		}
 	}
-	var err error
-	e.Events, err = decodeEvents(rest)
-	return e, err
+	if e.flags&flagS2 != 0 {
+		if body, err = decompress(body); err != nil {
+			return nil, fmt.Errorf("its body cannot be decompressed: %w", err)
+		}
+	}
+	return body, nil
+}
+
+// nextEvent takes the first event of those that are encoded in b. Its body and data are parts of b, and are not
+// looked into.
+func nextEvent(b []byte) (e Event, rest []byte, err error) {
+	n := int(b[0])
+	if n == 0 || len(b) < 1+n {
+		return e, nil, errFormat
+	}
+	e.Kind, b = gate.EventKind(b[1:1+n]), b[1+n:]
+	request, k := binary.Uvarint(b)
+	if k <= 0 {
+		return e, nil, errFormat
+	}
+	e.Request, b = request, b[k:]
+	for _, part := range []*[]byte{(*[]byte)(&e.Body), &e.Data} {
+		n, k := binary.Uvarint(b)
+		if k <= 0 || n > uint64(len(b)-k) {
+			return e, nil, errFormat
+		}
+		*part, b = b[k:k+int(n)], b[k+int(n):]
+	}
+	return e, b, nil
 }
 
 func decodeEvents(b []byte) ([]Event, error) {
 	var out []Event
-	bytes := func() ([]byte, bool) {
-		n, k := binary.Uvarint(b)
-		if k <= 0 || n > uint64(len(b)-k) {
-			return nil, false
-		}
-		v := b[k : k+int(n)]
-		b = b[k+int(n):]
-		return v, true
-	}
 	for len(b) > 0 {
-		var e Event
-		n := int(b[0])
-		if n == 0 || len(b) < 1+n {
+		e, rest, err := nextEvent(b)
+		if err != nil || len(e.Body) > 0 && !json.Valid(e.Body) {
 			return nil, errFormat
 		}
-		e.Kind, b = gate.EventKind(b[1:1+n]), b[1+n:]
-		request, k := binary.Uvarint(b)
-		if k <= 0 {
-			return nil, errFormat
+		e.Body, e.Data = bytes.Clone(e.Body), bytes.Clone(e.Data)
+		if len(e.Body) == 0 {
+			e.Body = nil
 		}
-		e.Request, b = request, b[k:]
-		body, ok1 := bytes()
-		data, ok2 := bytes()
-		if !ok1 || !ok2 || len(body) > 0 && !json.Valid(body) {
-			return nil, errFormat
+		if len(e.Data) == 0 {
+			e.Data = nil
 		}
-		if len(body) > 0 {
-			e.Body = append(json.RawMessage(nil), body...)
-		}
-		if len(data) > 0 {
-			e.Data = append([]byte(nil), data...)
-		}
-		out = append(out, e)
+		out, b = append(out, e), rest
 	}
 	return out, nil
 }

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -28,8 +29,11 @@ type Options struct {
 	SyncInterval time.Duration
 	// SegmentSize is when a new segment begins, in bytes; 256 MiB by default.
 	SegmentSize int64
-	Now         func() time.Time
-	Log         *slog.Logger
+	// Signer signs the node's head at intervals (10 s by default), and when the journal is closed; nil: it is not signed.
+	Signer       ed25519.PrivateKey
+	SignInterval time.Duration
+	Now          func() time.Time
+	Log          *slog.Logger
 }
 
 // Journal is the append side. Safe for concurrent use. It implements gate.Recorder.
@@ -40,6 +44,7 @@ type Journal struct {
 
 	mu      sync.Mutex // guards the file's end, and with it the chains
 	file    faultfs.File
+	keys    *keyFile
 	seq     uint64
 	size    int64
 	node    hash
@@ -50,9 +55,13 @@ type Journal struct {
 
 	syncing sync.Mutex // one sync at a time, taken before mu; who waits for it shares its result
 
+	signing sync.Mutex // guards heads and signed
+	heads   faultfs.File
+	signed  hash // the last head that was signed
+
 	dirty   chan struct{}
 	closing chan struct{}
-	done    chan struct{}
+	done    sync.WaitGroup
 }
 
 // Open opens the journal of a folder, for this process alone. What a crash left is recovered: a torn tail is
@@ -66,6 +75,9 @@ func Open(o Options) (*Journal, error) {
 	}
 	if o.SegmentSize == 0 {
 		o.SegmentSize = 256 << 20
+	}
+	if o.SignInterval == 0 {
+		o.SignInterval = 10 * time.Second
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -87,13 +99,19 @@ func Open(o Options) (*Journal, error) {
 		lock.Close()
 		return nil, fmt.Errorf("the recordings folder %s is used by another gateway: give each its own", o.Dir)
 	}
-	j := &Journal{o: o, lock: lock, dirty: make(chan struct{}, 1), closing: make(chan struct{}), done: make(chan struct{})}
+	j := &Journal{o: o, lock: lock, dirty: make(chan struct{}, 1), closing: make(chan struct{})}
 	j.buffers.New = func() any { b := make([]byte, 0, 8<<10); return &b }
 	if err := j.recover(); err != nil {
 		lock.Close()
 		return fail(err)
 	}
-	go j.syncer()
+	j.done.Go(j.syncer)
+	if o.Signer != nil {
+		if err := j.sign(); err != nil { // the sessions that a crash ended, too
+			return nil, errors.Join(err, j.Close())
+		}
+		j.done.Go(j.signer)
+	}
 	return j, nil
 }
 
@@ -134,6 +152,11 @@ func syncDir(dir string) error {
 
 // rotate ends a segment and begins the next. The caller holds mu.
 func (j *Journal) rotate() error {
+	if j.keys.take() {
+		if err := j.keys.file.Sync(); err != nil {
+			return err
+		}
+	}
 	if err := j.file.Sync(); err != nil {
 		return err
 	}
@@ -155,67 +178,30 @@ func (j *Journal) poison(err error) error {
 type chain struct {
 	journal *Journal
 	id      string
+	seal    *sealer // nil: its key is gone
 	number  uint64
 	head    hash
+	end     uint64 // of its last entry, in bytes over all segments
 	closed  bool
 }
 
 // append writes one entry. When it returns nil the entry is in the file, and with durable on the disk.
 func (j *Journal) append(c *chain, durable, node, last bool, events []gate.Event) error {
 	buffer := j.buffers.Get().(*[]byte)
-	defer func() { *buffer = (*buffer)[:0]; j.buffers.Put(buffer) }()
-	body, err := encodeEvents((*buffer)[:0], events)
+	b, err := j.frame((*buffer)[:0], c, node, events)
+	defer func() {
+		if b != nil {
+			*buffer = b
+		}
+		j.buffers.Put(buffer)
+	}()
 	if err != nil {
 		return err
 	}
-	*buffer = body[:0]
-	var flags byte
-	if len(body) >= compressFrom {
-		dst := j.buffers.Get().(*[]byte)
-		defer j.buffers.Put(dst)
-		if n := s2.MaxEncodedLen(len(body)); n > cap(*dst) {
-			*dst = make([]byte, 0, n)
-		}
-		if small := compress(*dst, body); small != nil {
-			body, flags = small, flags|flagS2
-		}
+	target, err := j.write(c, b, node, last)
+	if err != nil {
+		return err
 	}
-	if node {
-		flags |= flagNode
-	}
-	frame := j.buffers.Get().(*[]byte)
-	defer func() { *frame = (*frame)[:0]; j.buffers.Put(frame) }()
-
-	j.mu.Lock()
-	if j.failed != nil {
-		defer j.mu.Unlock()
-		return j.failed
-	}
-	if c.closed {
-		defer j.mu.Unlock()
-		return errors.New("record: the recording of the session is closed")
-	}
-	b, sum := j.frame((*frame)[:0], c, flags, body)
-	*frame = b[:0]
-	if j.size > int64(headerSize) && j.size+int64(len(b)) > j.o.SegmentSize {
-		if err := j.rotate(); err != nil {
-			defer j.mu.Unlock()
-			return j.poison(err)
-		}
-	}
-	if n, err := j.file.Write(b); err != nil || n < len(b) {
-		defer j.mu.Unlock()
-		return j.poison(errors.Join(err, fmt.Errorf("%d of %d bytes were written", n, len(b))))
-	}
-	j.size += int64(len(b))
-	j.written += uint64(len(b))
-	target := j.written
-	c.number++
-	c.head, c.closed = sum, last
-	if node {
-		j.node = advance(j.node, sum)
-	}
-	j.mu.Unlock()
 	if durable {
 		return j.sync(target)
 	}
@@ -226,23 +212,96 @@ func (j *Journal) append(c *chain, durable, node, last bool, events []gate.Event
 	return nil
 }
 
-// frame encodes an entry of a session. The caller holds mu.
-func (j *Journal) frame(b []byte, c *chain, flags byte, body []byte) ([]byte, hash) {
-	b = append(b, make([]byte, frameSize)...)
-	b = append(b, flags, byte(len(c.id)))
-	b = append(b, c.id...)
-	b = binary.BigEndian.AppendUint64(b, c.number+1)
-	b = binary.BigEndian.AppendUint64(b, uint64(j.o.Now().UnixMicro()))
-	b = append(b, c.head[:]...)
-	if flags&flagNode != 0 {
-		b = append(b, j.node[:]...)
+// write puts an entry at the end of the file, and of its session's chain. target is where it ends, in bytes over all
+// segments.
+func (j *Journal) write(c *chain, b []byte, node, last bool) (target uint64, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.failed != nil {
+		return 0, j.failed
 	}
-	b = append(b, body...)
-	sum := sha256.Sum256(b[frameSize:])
-	b = append(b, sum[:]...)
+	if c.closed {
+		return 0, errors.New("record: the recording of the session is closed")
+	}
+	if j.size > int64(headerSize) && j.size+int64(len(b)) > j.o.SegmentSize {
+		if err := j.rotate(); err != nil {
+			return 0, j.poison(err)
+		}
+	}
+	sum := j.chain(b, c, node)
+	if n, err := j.file.Write(b); err != nil || n < len(b) {
+		return 0, j.poison(errors.Join(err, fmt.Errorf("%d of %d bytes were written", n, len(b))))
+	}
+	j.size += int64(len(b))
+	j.written += uint64(len(b))
+	c.number++
+	c.head, c.end, c.closed = sum, j.written, last
+	if node {
+		j.node = advance(j.node, sum)
+	}
+	return j.written, nil
+}
+
+// frame encodes an entry of a session, but for what chain fills in.
+func (j *Journal) frame(b []byte, c *chain, node bool, events []gate.Event) ([]byte, error) {
+	id := c.id
+	var flags byte
+	if node {
+		flags |= flagNode
+	}
+	if c.seal != nil {
+		flags |= flagSealed
+	}
+	b = append(b, blank[:frameSize]...)
+	b = append(b, flags, byte(len(id)))
+	b = append(b, id...)
+	b = append(b, blank[:16+sha256.Size]...)
+	if node {
+		b = append(b, blank[:sha256.Size]...)
+	}
+	if c.seal != nil {
+		b = append(b, blank[:sealSize]...)
+	}
+	start := len(b)
+	b, err := encodeEvents(b, start, events)
+	if err != nil {
+		return nil, err
+	}
+	if body := b[start:]; len(body) >= compressFrom {
+		dst := j.buffers.Get().(*[]byte)
+		defer j.buffers.Put(dst)
+		if n := s2.MaxEncodedLen(len(body)); n > cap(*dst) {
+			*dst = make([]byte, 0, n)
+		}
+		if small := compress(*dst, body); small != nil {
+			b = append(b[:start], small...)
+			b[frameSize] |= flagS2
+		}
+	}
+	if c.seal != nil {
+		b = c.seal.seal(b, start, id)
+	}
+	return append(b, blank[:sha256.Size]...), nil
+}
+
+// blank is what chain fills in.
+var blank [64]byte
+
+// chain makes an encoded entry the next of its session. The caller holds mu.
+func (j *Journal) chain(b []byte, c *chain, node bool) hash {
+	rest := b[frameSize+2+len(c.id):]
+	binary.BigEndian.PutUint64(rest, c.number+1)
+	binary.BigEndian.PutUint64(rest[8:], uint64(j.o.Now().UnixMicro()))
+	rest = rest[16+copy(rest[16:], c.head[:]):]
+	if node {
+		copy(rest, j.node[:])
+	}
+	end := len(b) - sha256.Size
+	sum := sha256.Sum256(b[frameSize:end])
+	copy(b[end:], sum[:])
 	binary.BigEndian.PutUint32(b, uint32(len(b)-frameSize))
 	binary.BigEndian.PutUint32(b[4:], crc32.Checksum(b[frameSize:], castagnoli))
-	return b, sum
+	return sum
 }
 
 // sync puts the first target bytes on the disk. Callers at the same time share a sync, and appends go on
@@ -252,6 +311,7 @@ func (j *Journal) sync(target uint64) error {
 	defer j.syncing.Unlock()
 	j.mu.Lock()
 	file, written, synced, failed := j.file, j.written, j.synced, j.failed
+	keys := synced < target && failed == nil && j.keys.take()
 	j.mu.Unlock()
 	switch {
 	case synced >= target:
@@ -259,7 +319,13 @@ func (j *Journal) sync(target uint64) error {
 	case failed != nil:
 		return failed
 	}
-	err := file.Sync()
+	var err error
+	if keys { // an entry is of no use without its key: that is on the disk before it
+		err = j.keys.file.Sync()
+	}
+	if err == nil {
+		err = file.Sync()
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err != nil {
@@ -279,7 +345,6 @@ func (j *Journal) sync(target uint64) error {
 
 // syncer syncs what was not durable, within the interval.
 func (j *Journal) syncer() {
-	defer close(j.done)
 	for {
 		select {
 		case <-j.dirty:
@@ -301,20 +366,26 @@ func (j *Journal) syncer() {
 // Close syncs and closes the journal. Open sessions stay open in it.
 func (j *Journal) Close() error {
 	close(j.closing)
-	<-j.done
+	j.done.Wait()
 	j.mu.Lock()
 	target, failed := j.written, j.failed
 	j.mu.Unlock()
 	var err error
 	if failed == nil {
-		err = j.sync(target)
+		if err = j.sync(target); err == nil {
+			err = j.sign()
+		}
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.failed == nil {
 		j.failed = errors.New("record: the journal is closed")
 	}
-	for _, f := range append(j.ended, j.file) {
+	files := append(j.ended, j.file, j.keys.file)
+	if j.heads != nil {
+		files = append(files, j.heads)
+	}
+	for _, f := range files {
 		err = errors.Join(err, f.Close())
 	}
 	return errors.Join(err, j.lock.Close())
@@ -326,10 +397,26 @@ func (j *Journal) Open(info gate.SessionInfo) (gate.Recording, error) {
 		return nil, errors.New("record: a session needs an id of at most 255 bytes")
 	}
 	r := &recording{chain: chain{journal: j, id: info.ID}}
+	if err := j.key(&r.chain); err != nil {
+		return nil, err
+	}
 	if err := j.append(&r.chain, false, true, false, []gate.Event{{Kind: gate.SessionOpened, Body: info}}); err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+// key makes the key of a session.
+func (j *Journal) key(c *chain) (err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.failed != nil {
+		return j.failed
+	}
+	if c.seal, err = j.keys.add(c.id); err != nil {
+		return j.poison(err)
+	}
+	return nil
 }
 
 // recording is the append side of one session.
@@ -340,6 +427,14 @@ func (r *recording) Append(durable bool, events ...gate.Event) error {
 		return nil
 	}
 	return r.chain.journal.append(&r.chain, durable, false, false, events)
+}
+
+func (r *recording) Sync() error {
+	j := r.chain.journal
+	j.mu.Lock()
+	target := r.chain.end
+	j.mu.Unlock()
+	return j.sync(target)
 }
 
 func (r *recording) Close(end gate.SessionEnd) error {

@@ -27,6 +27,7 @@ type segment struct {
 	seq  uint64
 	node hash
 	last bool
+	keys *keyring
 }
 
 // place is where an entry stands.
@@ -47,7 +48,10 @@ var errTail = errors.New("the last entry is not whole")
 type damage struct {
 	place place
 	why   string
+	cause error // nil: none of its own
 }
+
+func (d *damage) Unwrap() error { return d.cause }
 
 func (d *damage) Error() string { return d.place.String() + ": " + d.why }
 
@@ -58,8 +62,9 @@ func segments(dir string) ([]*segment, error) {
 	}
 	slices.Sort(names)
 	var out []*segment
+	keys := newKeyring(dir)
 	for _, n := range names {
-		s := &segment{path: n}
+		s := &segment{path: n, keys: keys}
 		if _, err := fmt.Sscanf(filepath.Base(n), "journal-%d.ghj", &s.seq); err != nil {
 			return nil, fmt.Errorf("%s is not the name of a segment", n)
 		}
@@ -91,14 +96,35 @@ type entryOrError struct {
 
 // frames reads the header and the frames of a segment.
 func (s *segment) frames(ctx context.Context, f io.Reader, yield func(place, entryOrError) bool) {
+	s.raw(ctx, f, func(at place, whole []byte, err error) bool {
+		if err != nil {
+			return yield(at, entryOrError{err: err})
+		}
+		e, err := decodeEntry(whole, s.keys)
+		if err != nil {
+			yield(at, entryOrError{err: &damage{at, err.Error(), err}})
+			return false
+		}
+		return yield(at, entryOrError{entry: e})
+	})
+}
+
+// raw reads the header and the frames of a segment, and gives each entry as it stands, its checksum checked. The
+// bytes are overwritten by the next one. After an error it ends.
+func (s *segment) raw(ctx context.Context, f io.Reader, yield func(place, []byte, error) bool) {
+	s.rawFrom(ctx, f, 0, yield)
+}
+
+// rawFrom is raw from the entry at an offset on, where it is not 0; then f is an io.Seeker.
+func (s *segment) rawFrom(ctx context.Context, f io.Reader, offset int64, yield func(place, []byte, error) bool) {
 	r := bufio.NewReaderSize(f, 256<<10)
 	at := place{s, 0}
-	fail := func(err error) { yield(at, entryOrError{err: err}) }
+	fail := func(err error) { yield(at, nil, err) }
 	broken := func(why string) {
 		if s.last {
-			fail(fmt.Errorf("%w: %w", errTail, &damage{at, why}))
+			fail(fmt.Errorf("%w: %w", errTail, &damage{at, why, nil}))
 		} else {
-			fail(&damage{at, why})
+			fail(&damage{at, why, nil})
 		}
 	}
 	header := make([]byte, headerSize)
@@ -107,11 +133,19 @@ func (s *segment) frames(ctx context.Context, f io.Reader, yield func(place, ent
 		return
 	}
 	if !bytes.HasPrefix(header, []byte(magic)) || binary.BigEndian.Uint64(header[len(magic):]) != s.seq {
-		fail(&damage{at, "that is not this segment of a journal"})
+		fail(&damage{at, "that is not this segment of a journal", nil})
 		return
 	}
 	copy(s.node[:], header[len(magic)+8:])
 	at.offset = int64(headerSize)
+	if offset > at.offset {
+		if _, err := f.(io.Seeker).Seek(offset, io.SeekStart); err != nil {
+			fail(err)
+			return
+		}
+		r.Reset(f)
+		at.offset = offset
+	}
 	var buffer []byte
 	for {
 		if err := ctx.Err(); err != nil {
@@ -141,12 +175,7 @@ func (s *segment) frames(ctx context.Context, f io.Reader, yield func(place, ent
 			broken("the entry's checksum does not fit")
 			return
 		}
-		e, err := decodeEntry(whole)
-		if err != nil {
-			fail(&damage{at, err.Error()})
-			return
-		}
-		if !yield(at, entryOrError{entry: e}) {
+		if !yield(at, whole, nil) {
 			return
 		}
 		at.offset += frameSize + int64(n)
@@ -167,8 +196,8 @@ func readN(r io.Reader, b []byte, n int) ([]byte, error) {
 	return b, nil
 }
 
-// scan reads a whole journal, in order.
-func scan(ctx context.Context, dir string) iter.Seq2[place, entryOrError] {
+// scan reads a whole journal, in order; sealed: without its keys.
+func scan(ctx context.Context, dir string, sealed bool) iter.Seq2[place, entryOrError] {
 	return func(yield func(place, entryOrError) bool) {
 		list, err := segments(dir)
 		if err != nil {
@@ -182,6 +211,7 @@ func scan(ctx context.Context, dir string) iter.Seq2[place, entryOrError] {
 			return
 		}
 		for _, s := range list {
+			s.keys.absent = sealed
 			for at, e := range s.scan(ctx) {
 				if !yield(at, e) || e.err != nil {
 					return
@@ -200,7 +230,7 @@ type Summary struct {
 	Connection string           `json:"connection"`
 	Protocol   string           `json:"protocol"`
 	Client     string           `json:"client,omitempty"`
-	// State is open, closed or interrupted.
+	// State is open, closed, interrupted or erased.
 	State    string `json:"state"`
 	Reason   string `json:"reason,omitempty"`
 	Requests int    `json:"requests"`
@@ -221,7 +251,7 @@ type Filter struct {
 func List(ctx context.Context, dir string, f Filter) ([]Summary, error) {
 	byID := map[string]*summary{}
 	var order []*summary
-	for _, e := range scan(ctx, dir) {
+	for _, e := range scan(ctx, dir, false) {
 		if errors.Is(e.err, errTail) {
 			break
 		}
@@ -261,6 +291,16 @@ type summary struct {
 }
 
 func (s *summary) add(e Entry) {
+	if e.Erased {
+		s.State = "erased"
+		if s.Opened.IsZero() {
+			s.Opened = e.Time
+		}
+		if e.flags&flagNode != 0 && e.Number > 1 {
+			s.Closed = e.Time
+		}
+		return
+	}
 	for _, ev := range e.Events {
 		switch ev.Kind {
 		case gate.SessionOpened:
@@ -306,7 +346,7 @@ var ErrNoSession = errors.New("there is no such session in these recordings (`ga
 func Read(ctx context.Context, dir, session string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		found := false
-		for _, e := range scan(ctx, dir) {
+		for _, e := range scan(ctx, dir, false) {
 			if errors.Is(e.err, errTail) {
 				break
 			}

@@ -140,8 +140,14 @@ func TestEveryChangeShows(t *testing.T) {
 		r, err := record.Verify(context.Background(), other)
 		return err == nil && r.OK() && len(r.Notes) == 0
 	}
-	if !verify(whole) {
+	if !verify(whole) { // without its keys
 		t.Fatal("the journal as it is does not verify")
+	}
+	if r, err := record.Verify(t.Context(), dir); err != nil || !r.OK() || r.Sealed || len(r.Sessions) != 3 {
+		t.Fatalf("with its keys: %+v %v", r, err)
+	}
+	if bytes.Contains(whole, []byte("SELECT 1")) {
+		t.Error("what was asked can be read in the segment")
 	}
 	for i := 0; i < len(whole); i += 7 {
 		changed := bytes.Clone(whole)
@@ -293,7 +299,7 @@ func TestFailuresPoison(t *testing.T) {
 	}
 }
 
-// TestSyncBeforeDurableReturns: a durable append returns after a sync that began after its write.
+// TestSyncBeforeDurableReturns: a durable append returns after a sync that began after its write, and so does a Sync.
 func TestSyncBeforeDurableReturns(t *testing.T) {
 	var writes, synced atomic.Int64
 	fs := &faultfs.Faults{FS: faultfs.OS{}}
@@ -310,6 +316,11 @@ func TestSyncBeforeDurableReturns(t *testing.T) {
 		must(t, r.Append(true, asked(i, "write")))
 		if synced.Load() < writes.Load() || synced.Load() == before {
 			t.Fatal("it returned before it was on the disk")
+		}
+		must(t, r.Append(false, asked(i, "write")))
+		must(t, r.Sync())
+		if synced.Load() < writes.Load() {
+			t.Fatal("Sync returned before it was on the disk")
 		}
 	}
 }

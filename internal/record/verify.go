@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -9,7 +10,9 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
+	"time"
 
 	"gatehouse/internal/gate"
 )
@@ -22,6 +25,13 @@ type Report struct {
 	Sessions []SessionReport `json:"sessions"`
 	// Problems are what is wrong with the journal; empty means that it is whole.
 	Problems []string `json:"problems,omitempty"`
+	// Sealed says that the keys of the sessions are not here: the chains were looked at, and what happened could not be.
+	Sealed bool `json:"sealed,omitempty"`
+	// Heads is how many signed heads the journal comes to, the last one signed at Signed; Keys are the public keys, in hex,
+	// that they were signed with.
+	Heads  int       `json:"heads"`
+	Signed time.Time `json:"signed,omitzero"`
+	Keys   []string  `json:"keys,omitempty"`
 	// Notes are no problems: an entry that is just being written.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -31,6 +41,8 @@ type SessionReport struct {
 	ID      string `json:"id"`
 	Entries uint64 `json:"entries"`
 	Closed  bool   `json:"closed"`
+	// Erased says that its key was destroyed: its chain was looked at, what happened in it cannot be.
+	Erased bool `json:"erased,omitempty"`
 	// Unknown are the requests whose outcome is not known: forwarded, and nothing came back.
 	Unknown  []uint64 `json:"unknown,omitempty"`
 	Problems []string `json:"problems,omitempty"`
@@ -45,6 +57,8 @@ func (r Report) OK() bool {
 type verified struct {
 	SessionReport
 	head    hash
+	slot    uint32 // of its key, where its entries are sealed
+	sealed  bool
 	waiting map[uint64]bool
 }
 
@@ -54,8 +68,12 @@ type verifier struct {
 	byID     map[string]*verified
 	order    []*verified
 	segment  *segment
-	expected uint64 // the next segment's sequence number
+	first    *segment
+	seen     map[hash]bool // the node heads that the journal comes to; nil: they are not kept
+	expected uint64        // the next segment's sequence number
 	report   Report
+	absent   bool // the keys are not here
+	sealed   bool // there was what they are needed for
 }
 
 func (v *verifier) problem(at place, format string, args ...any) {
@@ -92,6 +110,11 @@ func (v *verifier) add(at place, e Entry) {
 	}
 	opens := e.Number == 1
 	closes := slices.ContainsFunc(e.Events, func(ev Event) bool { return ev.Kind == gate.SessionClosed })
+	if e.Erased {
+		s.Erased = !v.absent
+		v.sealed = true
+		closes = !opens && e.flags&flagNode != 0
+	}
 	if marked := e.flags&flagNode != 0; marked != (opens || closes) {
 		wrong("entry %d is not marked as it should be", e.Number)
 	} else if marked {
@@ -100,8 +123,10 @@ func (v *verifier) add(at place, e Entry) {
 			v.node = e.node
 		}
 		v.node = advance(v.node, e.hash)
+		v.saw()
 	}
 	s.Entries, s.head, s.Closed = e.Number, e.hash, s.Closed || closes
+	s.slot, s.sealed = e.slot, e.flags&flagSealed != 0
 	for _, ev := range e.Events {
 		switch ev.Kind {
 		case gate.Requested:
@@ -126,8 +151,18 @@ func (v *verifier) begin(at place) {
 		v.problem(place{s, 0}, "the segment does not follow from the one before it")
 		v.node = s.node
 	}
+	v.saw()
+	if v.first == nil {
+		v.first = s
+	}
 	v.segment, v.expected = s, s.seq+1
 	v.report.Segments++
+}
+
+func (v *verifier) saw() {
+	if v.seen != nil {
+		v.seen[v.node] = true
+	}
 }
 
 func newVerifier() *verifier { return &verifier{byID: map[string]*verified{}} }
@@ -135,8 +170,22 @@ func newVerifier() *verifier { return &verifier{byID: map[string]*verified{}} }
 // Verify proves a journal: every checksum and hash, each session's chain, and the chain of sessions. It
 // reports on the sessions with the ids, or on all. Its error is one of reading, not of what was read.
 func Verify(ctx context.Context, dir string, ids ...string) (Report, error) {
+	return VerifyAgainst(ctx, dir, nil, nil, ids...)
+}
+
+// VerifyAgainst is Verify with signed heads that were kept elsewhere, and with the public keys (in hex) that heads must be
+// signed with; without keys any will do, and the report says which.
+func VerifyAgainst(ctx context.Context, dir string, kept []Head, keys []string, ids ...string) (Report, error) {
 	v := newVerifier()
-	for at, e := range scan(ctx, dir) {
+	v.seen = map[hash]bool{}
+	own, err := Heads(dir) // before the journal: it comes to what was signed by now
+	if err != nil {
+		v.report.Problems = append(v.report.Problems, err.Error())
+	}
+	if _, err := os.Stat(filepath.Join(dir, keysName)); errors.Is(err, os.ErrNotExist) {
+		v.absent = true
+	}
+	for at, e := range scan(ctx, dir, v.absent) {
 		var d *damage
 		switch {
 		case errors.Is(e.err, errTail):
@@ -157,6 +206,8 @@ func Verify(ctx context.Context, dir string, ids ...string) (Report, error) {
 			v.add(at, e.entry)
 		}
 	}
+	v.report.Sealed = v.absent && v.sealed
+	v.heads(own, kept, keys)
 	for _, s := range v.order {
 		if len(ids) > 0 && !slices.Contains(ids, s.ID) {
 			continue
@@ -183,6 +234,14 @@ func (j *Journal) recover() error {
 	if err != nil {
 		return err
 	}
+	if j.keys, err = openKeys(j.o.Dir, j.o.FS); err != nil {
+		return err
+	}
+	if j.o.Signer != nil {
+		if j.heads, j.signed, err = openHeads(j.o.Dir, j.o.FS); err != nil {
+			return err
+		}
+	}
 	v := newVerifier()
 	var end int64
 	for _, s := range list {
@@ -206,6 +265,13 @@ func (j *Journal) recover() error {
 		}
 	}
 	j.node = v.node
+	for _, s := range slices.SortedFunc(slices.Values(v.order), func(a, b *verified) int { return cmp.Compare(a.slot, b.slot) }) {
+		if s.sealed && s.slot >= j.keys.next {
+			if err := j.keys.lost(s.slot, s.ID); err != nil {
+				return err
+			}
+		}
+	}
 	if len(v.report.Problems) > 0 {
 		return fmt.Errorf("the journal is damaged (%s): move the folder away to keep it as evidence, and start with an empty one", v.report.Problems[0])
 	}
@@ -240,11 +306,18 @@ func (j *Journal) recover() error {
 // interrupt closes the sessions that a crash left open.
 func (j *Journal) interrupt(v *verifier) error {
 	now := j.o.Now()
+	keys := newKeyring(j.o.Dir)
 	for _, s := range v.order {
 		if s.Closed {
 			continue
 		}
 		c := &chain{journal: j, id: s.ID, number: s.Entries, head: s.head}
+		if s.sealed {
+			var err error
+			if c.seal, err = keys.find(s.slot, s.ID); err != nil {
+				return err
+			}
+		}
 		event := gate.Event{Kind: gate.SessionClosed, Body: gate.SessionEnd{Closed: now, Reason: "interrupted", Detail: "the gateway stopped without ending the session"}}
 		if err := j.append(c, false, true, true, []gate.Event{event}); err != nil {
 			return err
