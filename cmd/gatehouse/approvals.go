@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,7 @@ type approvalCommands struct {
 	Show    approvalsShowCommand `cmd:"" help:"Show exactly what will run, and what it touches."`
 	Approve approveCommand       `cmd:"" help:"Let a held request run, once."`
 	Deny    denyCommand          `cmd:"" help:"Refuse a held request."`
+	Watch   watchCommand         `cmd:"" help:"Show what comes, and how it is answered, as it happens."`
 }
 
 func (approvalCommands) Help() string {
@@ -29,7 +31,8 @@ func (approvalCommands) Help() string {
   gatehouse approvals list --state pending
   gatehouse approvals show ap-…
   gatehouse approvals approve ap-… --reason "the customer called"
-  gatehouse approvals deny ap-… --reason "name the order's id"`
+  gatehouse approvals deny ap-… --reason "name the order's id"
+  gatehouse approvals watch`
 }
 
 // outputFlag chooses between text for people and JSON for programs.
@@ -68,7 +71,7 @@ func (f profileFlag) dial() (*client.Client, error) {
 type approvalsListCommand struct {
 	profileFlag
 	outputFlag
-	State approvalState `help:"Only those in a state: pending, approved, denied, expired, withdrawn, running, done or unknown." placeholder:"STATE"`
+	State approvalState `help:"Only those in a state: pending, approved, denied, expired, withdrawn, running, done or unknown; of broken glass: open, awaiting-review or reviewed." placeholder:"STATE"`
 	Limit int           `default:"50" help:"At most so many."`
 }
 
@@ -81,7 +84,7 @@ func (approvalsListCommand) Help() string {
 // approvalState is a state that a held request can be in; none is any.
 type approvalState string
 
-var approvalStates = []string{"pending", "approved", "denied", "expired", "withdrawn", "running", "done", "unknown"}
+var approvalStates = []string{"pending", "approved", "denied", "expired", "withdrawn", "running", "done", "unknown", "open", "awaiting-review", "reviewed"}
 
 // UnmarshalText takes the word of a state.
 func (a *approvalState) UnmarshalText(b []byte) error {
@@ -186,17 +189,32 @@ func (c approvalsShowCommand) Run(ctx context.Context, s streams) error {
 	return nil
 }
 
+// doing is what becomes of a text that is approved, by the kind of the approval.
+var doing = map[string]string{"request": "will run:", "publish": "will be published:", "break-glass": "somebody does (gatehouse access shows more):"}
+
 func showApproval(w io.Writer, v approval.View) {
 	field := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%-12s %s\n", name, plain(fmt.Sprintf(format, args...)))
 	}
 	field("approval", "%s (%s)", v.ID, v.State)
 	field("principal", "%s", v.Hold.Principal)
-	field("connection", "%s", v.Hold.Connection)
-	field("session", "%s, request %s", v.Hold.Session, v.Hold.RequestID)
-	field("asked", "%s, may be answered until %s", ago(v.Created), v.Expires.Local().Format(time.TimeOnly))
+	if v.Hold.Connection != "" {
+		field("connection", "%s", v.Hold.Connection)
+	}
+	if v.Hold.Session != "" {
+		field("session", "%s, request %s", v.Hold.Session, v.Hold.RequestID)
+	}
+	until := time.TimeOnly
+	if time.Until(v.Expires) > 12*time.Hour {
+		until = time.DateTime
+	}
+	field("asked", "%s, may be answered until %s", ago(v.Created), v.Expires.Local().Format(until))
 	for _, n := range v.Hold.Needs {
-		field("needs", "%d of %s (policy %s)", n.Quorum, n.Group, n.Policy)
+		also := ""
+		if n.Escalate != "" {
+			also = fmt.Sprintf(", after %s also of %s", time.Duration(n.After)*time.Second, n.Escalate)
+		}
+		field("needs", "%d of %s%s (policy %s)", n.Quorum, n.Group, also, n.Policy)
 	}
 	for _, i := range v.Hold.Intents {
 		if i.Prepare {
@@ -208,7 +226,7 @@ func showApproval(w io.Writer, v approval.View) {
 				fmt.Fprintf(w, "    %s\n", plain(strings.TrimRight(one, "\n")))
 			}
 		}
-		show("will run:", i.Text)
+		show(cmp.Or(doing[v.Kind], doing["request"]), i.Text)
 		for _, text := range i.Means {
 			show("which uses, by its name:", text)
 		}
@@ -219,6 +237,10 @@ func showApproval(w io.Writer, v approval.View) {
 			field("position", "%s", i.Position)
 		}
 		for _, name := range slices.Sorted(maps.Keys(i.Settings)) {
+			if v.Kind == "publish" {
+				field(name, "%s", i.Settings[name])
+				continue
+			}
 			field("setting", "%s = %s", name, i.Settings[name])
 		}
 	}

@@ -18,6 +18,7 @@ import (
 
 	"gatehouse/internal/gate"
 	"gatehouse/internal/identity"
+	"gatehouse/internal/notify"
 	"gatehouse/internal/policy"
 	"gatehouse/internal/store"
 )
@@ -41,8 +42,13 @@ type Options struct {
 	BaseURL     string
 	Policies    func() *policy.Set
 	Connections []gate.Connection
-	Log         *slog.Logger
-	Now         func() time.Time
+	// Notify, where there is one, tells people of holds and of how they ended.
+	Notify *notify.Sender
+	// Approved does what was proposed and is approved now; hash is that of what was approved. Without it nothing
+	// can be proposed.
+	Approved func(ctx context.Context, v View, hash string) error
+	Log      *slog.Logger
+	Now      func() time.Time
 }
 
 // Book keeps holds. Safe for concurrent use. It implements gate.Approvals.
@@ -51,7 +57,9 @@ type Book struct {
 	connections map[string]gate.Connection
 
 	mu      sync.Mutex
-	waiting map[string]chan struct{} // closed when a hold's state has changed
+	waiting map[string]chan struct{} // by hold that a client waits for: closed when its state has changed
+	// escalating are holds that another group has to be told of, and when.
+	escalating map[string]time.Time
 }
 
 // New makes a book; a missing part is an error.
@@ -65,7 +73,7 @@ func New(o Options) (*Book, error) {
 	if o.Valid == 0 {
 		o.Valid = 15 * time.Minute
 	}
-	b := &Book{o: o, connections: map[string]gate.Connection{}, waiting: map[string]chan struct{}{}}
+	b := &Book{o: o, connections: map[string]gate.Connection{}, waiting: map[string]chan struct{}{}, escalating: map[string]time.Time{}}
 	for _, c := range o.Connections {
 		b.connections[c.Name] = c
 	}
@@ -83,6 +91,7 @@ type Answered struct {
 // View is a hold as people see it.
 type View struct {
 	ID      string     `json:"id"`
+	Kind    string     `json:"kind" enum:"request,publish,break-glass" doc:"a request whose client waits, a version of the policies, or a window in which somebody broke the glass"`
 	State   string     `json:"state"`
 	URL     string     `json:"url"`
 	Created time.Time  `json:"created"`
@@ -94,7 +103,7 @@ type View struct {
 }
 
 func (b *Book) view(h store.Hold) (View, error) {
-	v := View{ID: h.ID, State: string(h.State), URL: b.url(h.ID), Created: h.Created.UTC(), Expires: h.Expires.UTC(), Changed: h.Changed.UTC(), Outcome: h.Outcome}
+	v := View{ID: h.ID, Kind: h.Kind, State: string(h.State), URL: b.url(h.ID), Created: h.Created.UTC(), Expires: h.Expires.UTC(), Changed: h.Changed.UTC(), Outcome: h.Outcome}
 	if err := json.Unmarshal(h.Body, &v.Hold); err != nil {
 		return v, fmt.Errorf("approval %s: %w", h.ID, err)
 	}
@@ -108,11 +117,16 @@ func (b *Book) url(id string) string {
 	return strings.TrimSuffix(b.o.BaseURL, "/") + "/approvals/" + id
 }
 
-// Open registers a hold.
+// Open registers a hold, or gives the one that the same principal left behind with the same request: an approval is
+// used by sending the request again.
 func (b *Book) Open(ctx context.Context, h gate.Hold) (gate.Ticket, error) {
 	if h.Hash == "" || len(h.Needs) == 0 {
 		return gate.Ticket{}, errors.New("approval: a hold without a hash or without a need")
 	}
+	return b.open(ctx, store.HoldRequest, h, b.o.Hold)
+}
+
+func (b *Book) open(ctx context.Context, kind string, h gate.Hold, patience time.Duration) (gate.Ticket, error) {
 	body, err := json.Marshal(h)
 	if err != nil {
 		return gate.Ticket{}, err
@@ -124,17 +138,26 @@ func (b *Book) Open(ctx context.Context, h gate.Hold) (gate.Ticket, error) {
 			Remedy: "Send it in smaller parts.",
 		}
 	}
+	var behind []store.Hold
+	if kind == store.HoldRequest {
+		if behind, err = b.o.Store.Left(ctx, h.Connection, h.Principal.ID, maxPendingOne); err != nil {
+			return gate.Ticket{}, err
+		}
+		if t, ok, err := b.redeem(ctx, &h, behind); ok || err != nil {
+			return t, err
+		}
+	}
 	now := b.o.Now()
 	kept := store.Hold{
-		ID: "ap-" + strings.ToLower(rand.Text()[:14]), Connection: h.Connection, Principal: h.Principal.ID,
-		Hash: h.Hash, Body: body, Created: now, Expires: now.Add(b.o.Hold),
+		ID: "ap-" + strings.ToLower(rand.Text()[:14]), Kind: kind, Connection: h.Connection, Principal: h.Principal.ID,
+		Hash: h.Hash, Body: body, Created: now, Expires: now.Add(patience),
 	}
-	b.mu.Lock()
-	b.waiting[kept.ID] = make(chan struct{})
-	b.mu.Unlock()
-	err = b.o.Store.Create(ctx, kept, maxPending, maxPendingOne)
+	if kind == store.HoldRequest {
+		b.attach(kept.ID)
+	}
+	err = b.o.Store.Create(ctx, kept, maxPending, maxPendingOne, b.o.Notify.Messages(b.event(notify.Pending, kept, h))...)
 	if err != nil {
-		b.forget(kept.ID)
+		b.Leave(kept.ID)
 	}
 	switch {
 	case errors.Is(err, store.ErrFullOne):
@@ -144,15 +167,108 @@ func (b *Book) Open(ctx context.Context, h gate.Hold) (gate.Ticket, error) {
 	case err != nil:
 		return gate.Ticket{}, err
 	}
+	b.o.Notify.Wake()
+	b.escalateLater(kept.ID, h.Needs, now)
 	b.o.Log.Info("a request waits for an approval", "approval", kept.ID, "session", h.Session, "request", h.RequestID, "principal", h.Principal.ID, "connection", h.Connection)
-	return gate.Ticket{ID: kept.ID, URL: b.url(kept.ID), Expires: kept.Expires}, nil
+	t := gate.Ticket{ID: kept.ID, URL: b.url(kept.ID), Expires: kept.Expires}
+	t.Other, t.Differs, err = b.nearest(ctx, &h, behind)
+	if err != nil {
+		b.o.Log.Warn("approvals left behind were not compared", "approval", kept.ID, "error", err)
+	}
+	return t, nil
+}
+
+// usable says whether a hold can still be answered or started.
+func (b *Book) usable(h *store.Hold) bool {
+	now := b.o.Now()
+	switch h.State {
+	case store.Pending:
+		return now.Before(h.Expires)
+	case store.Approved:
+		return !h.Changed.Before(now.Add(-b.o.Valid))
+	}
+	return false
+}
+
+// redeem attaches the client to the hold that it left behind, where there is one that nobody else waits for.
+func (b *Book) redeem(ctx context.Context, h *gate.Hold, behind []store.Hold) (gate.Ticket, bool, error) {
+	for i := range behind {
+		kept := &behind[i]
+		if kept.Hash != h.Hash || !b.usable(kept) {
+			continue
+		}
+		v, err := b.whole(ctx, kept.ID)
+		if err != nil {
+			return gate.Ticket{}, false, err
+		}
+		// Who has to answer must be the same too: the policies may ask for others by now.
+		if !slices.Equal(v.Hold.Needs, h.Needs) || !b.attach(kept.ID) {
+			continue
+		}
+		b.o.Log.Info("a request comes again for its approval", "approval", kept.ID, "session", h.Session, "request", h.RequestID, "state", kept.State)
+		return gate.Ticket{ID: kept.ID, URL: v.URL, Expires: kept.Expires, Approved: kept.State == store.Approved}, true, nil
+	}
+	return gate.Ticket{}, false, nil
+}
+
+// maxCompared is how many holds are looked at to say why none of them fits.
+const maxCompared = 5
+
+// nearest is an approval that looks like a hold and does not fit, and in what: the approved ones before the pending
+// ones, the newest first.
+func (b *Book) nearest(ctx context.Context, h *gate.Hold, behind []store.Hold) (id string, differs []string, err error) {
+	compared := 0
+	for _, state := range []store.State{store.Approved, store.Pending} {
+		for i := range behind {
+			kept := &behind[i]
+			if kept.State != state || kept.Hash == h.Hash || !b.usable(kept) || b.attached(kept.ID) || compared == maxCompared {
+				continue
+			}
+			compared++
+			v, err := b.whole(ctx, kept.ID)
+			if err != nil {
+				return "", nil, err
+			}
+			if what, alike := h.Differs(&v.Hold); alike {
+				return kept.ID, what, nil
+			}
+		}
+	}
+	return "", nil, nil
+}
+
+// whole is a hold with its body.
+func (b *Book) whole(ctx context.Context, id string) (View, error) {
+	h, err := b.o.Store.Get(ctx, id)
+	if err != nil {
+		return View{}, err
+	}
+	return b.view(h)
 }
 
 func tooMany(reason string) *gate.Refusal {
 	return &gate.Refusal{Code: gate.LimitExceeded, Reason: reason, Remedy: "Wait until some are answered, or cancel some."}
 }
 
-func (b *Book) forget(id string) {
+// attach notes that a client waits for a hold; false where one does already.
+func (b *Book) attach(id string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.waiting[id] != nil {
+		return false
+	}
+	b.waiting[id] = make(chan struct{})
+	return true
+}
+
+func (b *Book) attached(id string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.waiting[id] != nil
+}
+
+// Leave says that the client waits no more: the hold can be found by Open again.
+func (b *Book) Leave(id string) {
 	b.mu.Lock()
 	delete(b.waiting, id)
 	b.mu.Unlock()
@@ -168,9 +284,8 @@ func (b *Book) changed(id string) {
 	}
 }
 
-// Wait blocks until the hold is answered or expires; when ctx ends first the hold is withdrawn.
+// Wait blocks until the hold is answered or expires; when ctx ends first its error is returned.
 func (b *Book) Wait(ctx context.Context, id string) (gate.Answer, error) {
-	defer b.forget(id)
 	own := context.WithoutCancel(ctx) // what is kept must not depend on a client that left
 	for {
 		b.mu.Lock()
@@ -181,15 +296,14 @@ func (b *Book) Wait(ctx context.Context, id string) (gate.Answer, error) {
 			return gate.Answer{}, err
 		}
 		if ctx.Err() != nil {
-			return gate.Answer{}, b.withdraw(own, ctx.Err(), id)
+			return gate.Answer{}, ctx.Err()
 		}
 		if h.State != store.Pending {
 			return answerOf(h), nil
 		}
 		left := h.Expires.Sub(b.o.Now())
 		if left <= 0 {
-			err := b.o.Store.Move(own, id, []store.State{store.Pending}, store.Expired, "", b.o.Now())
-			if err != nil && !errors.Is(err, store.ErrConflict) {
+			if err := b.expire(own, h); err != nil {
 				return gate.Answer{}, err
 			}
 			continue
@@ -204,12 +318,146 @@ func (b *Book) Wait(ctx context.Context, id string) (gate.Answer, error) {
 	}
 }
 
-func (b *Book) withdraw(ctx context.Context, why error, id string) error {
-	err := b.o.Store.Move(ctx, id, []store.State{store.Pending, store.Approved}, store.Withdrawn, "cancelled by the client", b.o.Now())
-	if err != nil && !errors.Is(err, store.ErrConflict) {
-		return errors.Join(why, err)
+// sweep is how often Run looks for holds whose time is over.
+const sweep = 5 * time.Second
+
+// Run ends holds that nobody waits for when their time is over, until ctx ends.
+func (b *Book) Run(ctx context.Context) {
+	tick := time.NewTicker(sweep)
+	defer tick.Stop()
+	if err := b.resume(ctx); err != nil && ctx.Err() == nil {
+		b.o.Log.Error("holds that wait were not looked at: no other group is told of them", "error", err)
 	}
-	return why
+	for {
+		select {
+		case <-tick.C:
+			if err := b.Sweep(ctx); err != nil && ctx.Err() == nil {
+				b.o.Log.Error("holds whose time is over cannot be ended", "error", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// escalateLater notes when the next of the groups that a hold's needs escalate to has to be told.
+func (b *Book) escalateLater(id string, needs []policy.Approval, created time.Time) {
+	var next time.Time
+	for _, n := range needs {
+		at := created.Add(time.Duration(n.After) * time.Second)
+		if n.Escalate != "" && b.o.Now().Before(at) && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if next.IsZero() {
+		delete(b.escalating, id)
+	} else {
+		b.escalating[id] = next
+	}
+}
+
+// resume notes which of the holds that wait since before a restart escalate.
+func (b *Book) resume(ctx context.Context) error {
+	list, err := b.o.Store.List(ctx, store.Pending, maxPending, maxListed)
+	if err != nil {
+		return err
+	}
+	for _, h := range list {
+		v, err := b.view(h)
+		if err != nil {
+			return err
+		}
+		b.escalateLater(v.ID, v.Hold.Needs, v.Created)
+	}
+	return nil
+}
+
+// escalate tells other groups of holds that have waited for long.
+func (b *Book) escalate(ctx context.Context) error {
+	now := b.o.Now()
+	var due []string
+	b.mu.Lock()
+	for id, at := range b.escalating {
+		if !now.Before(at) {
+			due = append(due, id)
+		}
+	}
+	b.mu.Unlock()
+	for _, id := range due {
+		v, err := b.whole(ctx, id)
+		if err != nil {
+			return err
+		}
+		if v.State == string(store.Pending) {
+			e := b.event(notify.Pending, store.Hold{ID: v.ID, Created: now, Expires: v.Expires}, v.Hold)
+			e.Groups = nil
+			for _, n := range v.Hold.Needs {
+				if b.escalated(n, v.Created) && !slices.Contains(e.Groups, n.Escalate) {
+					e.Groups = append(e.Groups, n.Escalate)
+				}
+			}
+			if err := b.o.Store.Tell(ctx, b.o.Notify.Messages(e)...); err != nil {
+				return err
+			}
+			b.o.Notify.Wake()
+			b.o.Log.Info("an approval is escalated", "approval", id, "groups", e.Groups)
+		}
+		b.escalateLater(id, v.Hold.Needs, v.Created)
+	}
+	return nil
+}
+
+// Sweep ends the holds whose time is over: pending ones that nobody answered, approved ones that nobody used. It tells others
+// of those that wait for long.
+func (b *Book) Sweep(ctx context.Context) error {
+	now := b.o.Now()
+	return errors.Join(b.expireLate(ctx, now), b.escalate(ctx))
+}
+
+func (b *Book) expireLate(ctx context.Context, now time.Time) error {
+	late, err := b.o.Store.Late(ctx, now, now.Add(-b.o.Valid), maxPending)
+	if err != nil {
+		return err
+	}
+	for _, h := range late {
+		if h.State == store.Pending {
+			err = b.expire(ctx, h)
+		} else if err = b.o.Store.Move(ctx, h.ID, []store.State{store.Approved}, store.Expired, "approved, and not used in time", now); errors.Is(err, store.ErrConflict) {
+			err = nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expire ends a hold that nobody answered in time.
+func (b *Book) expire(ctx context.Context, h store.Hold) error {
+	v, err := b.view(h)
+	if err != nil {
+		return err
+	}
+	now := b.o.Now()
+	h.Changed = now
+	err = b.o.Store.Move(ctx, h.ID, []store.State{store.Pending}, store.Expired, "", now, b.o.Notify.Messages(b.event(notify.Expired, h, v.Hold))...)
+	if errors.Is(err, store.ErrConflict) {
+		return nil
+	}
+	b.changed(h.ID)
+	b.o.Notify.Wake()
+	return err
+}
+
+// Void ends a hold that was not started.
+func (b *Book) Void(ctx context.Context, id, why string) error {
+	err := b.o.Store.Move(ctx, id, []store.State{store.Pending, store.Approved}, store.Withdrawn, why, b.o.Now())
+	if errors.Is(err, store.ErrConflict) {
+		return nil
+	}
+	return err
 }
 
 func answerOf(h store.Hold) gate.Answer {
@@ -255,6 +503,7 @@ const (
 	NotFound Kind = iota + 1
 	NotAllowed
 	Conflict
+	Invalid
 )
 
 // Error is why a person's action was not done: one sentence why, one what to do next.
@@ -264,6 +513,9 @@ type Error struct {
 }
 
 func (e *Error) Error() string { return e.Reason }
+
+// Text is all that a person is told.
+func (e *Error) Text() string { return strings.TrimSpace(e.Reason + " " + e.Remedy) }
 
 func notFound(id string) *Error {
 	return &Error{NotFound, fmt.Sprintf("There is no approval %q, or you may not see it.", id), "List what you may see with `gatehouse approvals list`."}
@@ -279,7 +531,7 @@ func (b *Book) Decide(ctx context.Context, person identity.Identity, id string, 
 	if len(reason) > maxReason {
 		return v, &Error{NotAllowed, fmt.Sprintf("The reason is longer than %d bytes.", maxReason), "Say it shorter."}
 	}
-	groups, err := b.mayAnswer(person.Principal, v.Hold)
+	groups, err := b.mayAnswer(person.Principal, v)
 	if err != nil {
 		return v, err
 	}
@@ -288,7 +540,11 @@ func (b *Book) Decide(ctx context.Context, person identity.Identity, id string, 
 		name = person.Principal.ID
 	}
 	answer := store.Answer{Person: person.Principal.ID, Name: name, Approve: approve, Reason: reason, Groups: groups, At: b.o.Now()}
-	kept, err := b.o.Store.Answer(ctx, h.ID, answer, func(h store.Hold) store.State { return next(v.Hold.Needs, h.Answers) })
+	kept, err := b.o.Store.Answer(ctx, h.ID, answer, func(h store.Hold) (store.State, []notify.Message) {
+		to := next(v.Hold.Needs, h.Answers)
+		h.Changed = answer.At
+		return to, b.o.Notify.Messages(b.event(told[to], h, v.Hold))
+	})
 	switch {
 	case errors.Is(err, store.ErrAnswered):
 		return v, &Error{Conflict, "You have answered this approval already.", "Another person has to answer."}
@@ -306,12 +562,17 @@ func (b *Book) Decide(ctx context.Context, person identity.Identity, id string, 
 		return v, err
 	}
 	b.changed(id)
+	b.o.Notify.Wake()
 	b.o.Log.Info("an approval was answered", "approval", id, "person", person.Principal.ID, "approve", approve, "state", kept.State)
+	if kept.Kind == store.HoldPublish && kept.State == store.Approved {
+		return b.carryOut(ctx, kept)
+	}
 	return b.view(kept)
 }
 
 // mayAnswer says for which of the groups that a hold asks for a person counts.
-func (b *Book) mayAnswer(p policy.Principal, h gate.Hold) ([]string, error) {
+func (b *Book) mayAnswer(p policy.Principal, v View) ([]string, error) {
+	h := v.Hold
 	for q := &h.Principal; q != nil; q = q.OnBehalfOf {
 		if q.ID == p.ID || p.ID == "" {
 			return nil, &Error{NotAllowed, "Nobody answers a request of their own, nor one made on their behalf.", "Ask somebody else of the group to answer."}
@@ -320,7 +581,11 @@ func (b *Book) mayAnswer(p policy.Principal, h gate.Hold) ([]string, error) {
 	var groups, asked []string
 	for _, n := range h.Needs {
 		asked = append(asked, n.Group)
-		if p.InGroup(n.Group) && !slices.Contains(groups, n.Group) {
+		escalated := b.escalated(n, v.Created)
+		if escalated {
+			asked = append(asked, n.Escalate)
+		}
+		if (p.InGroup(n.Group) || escalated && p.InGroup(n.Escalate)) && !slices.Contains(groups, n.Group) {
 			groups = append(groups, n.Group)
 		}
 	}
@@ -328,17 +593,27 @@ func (b *Book) mayAnswer(p policy.Principal, h gate.Hold) ([]string, error) {
 		return nil, &Error{NotAllowed, fmt.Sprintf("This approval is for people in %s.", strings.Join(asked, ", ")), "Ask one of them to answer."}
 	}
 	if !b.permitted(p, "approve", h.Connection) {
-		return nil, &Error{NotAllowed, fmt.Sprintf("No policy permits you to approve on connection %s.", h.Connection), "Ask a policy owner for a permit of the action approve."}
+		return nil, &Error{NotAllowed, fmt.Sprintf("No policy permits you to approve on %s.", where(h.Connection)), "Ask a policy owner for a permit of the action approve."}
 	}
 	return groups, nil
 }
 
+// escalated says whether a need has waited so long that another group may answer too.
+func (b *Book) escalated(n policy.Approval, since time.Time) bool {
+	return n.Escalate != "" && !b.o.Now().Before(since.Add(time.Duration(n.After)*time.Second))
+}
+
+// permitted says whether a person may act on a connection; "" is the gateway itself.
 func (b *Book) permitted(p policy.Principal, action, connection string) bool {
-	c, ok := b.connections[connection]
-	if !ok {
-		return false
+	resource := policy.Gateway()
+	if connection != "" {
+		c, ok := b.connections[connection]
+		if !ok {
+			return false
+		}
+		resource = c.Resource()
 	}
-	d := b.o.Policies().For(p).Decide([]policy.Touch{{Action: action, Resource: c.Resource()}})
+	d := b.o.Policies().At(p, policy.Moment{Millis: b.o.Now().UnixMilli()}).Decide([]policy.Touch{{Action: action, Resource: resource}})
 	return d.Effect == policy.Permit
 }
 

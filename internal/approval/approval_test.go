@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,12 +25,32 @@ type clock struct{ at atomic.Int64 }
 func (c *clock) now() time.Time          { return time.UnixMicro(c.at.Load()) }
 func (c *clock) advance(d time.Duration) { c.at.Add(d.Microseconds()) }
 
-func book(t testing.TB) (*Book, *clock) {
-	s, err := store.Open(context.Background(), "sqlite:"+t.TempDir()+"/s.db")
+// tested is a book that can crash.
+type tested struct {
+	*Book
+	path string
+}
+
+// restart opens the store as a new process does, without having closed anything in order.
+func (b *tested) restart(t interface{ Fatal(...any) }) {
+	b.o.Store.Close()
+	s, err := store.Open(context.Background(), b.path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	o := b.o
+	o.Store = s
+	if b.Book, err = New(o); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func book(t testing.TB) (*tested, *clock) {
+	path := "sqlite:" + t.TempDir() + "/s.db"
+	s, err := store.Open(context.Background(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
 	set, err := policy.Compile(policy.Input{Policies: []policy.Source{{Name: "p.cedar", Text: []byte(
 		`@id("a") permit(principal is User in Group::"dba", action in [Action::"approve", Action::"review"], resource);
 		 @id("b") permit(principal is User in Group::"owners", action == Action::"approve", resource);`)}}})
@@ -41,7 +63,9 @@ func book(t testing.TB) (*Book, *clock) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b, c
+	out := &tested{b, path}
+	t.Cleanup(func() { out.o.Store.Close() })
+	return out, c
 }
 
 func person(id string, groups ...string) identity.Identity {
@@ -55,7 +79,7 @@ func asked(needs ...policy.Approval) gate.Hold {
 	return gate.Hold{Principal: policy.Principal{Kind: policy.Agent, ID: "bot", OnBehalfOf: &policy.Principal{Kind: policy.User, ID: "owner"}}, Connection: "orders", Hash: "h", Needs: needs}
 }
 
-func open(t testing.TB, b *Book, h gate.Hold) string {
+func open(t testing.TB, b *tested, h gate.Hold) string {
 	t.Helper()
 	ticket, err := b.Open(context.Background(), h)
 	if err != nil || !strings.HasPrefix(ticket.URL, "https://gw/approvals/ap-") {
@@ -117,31 +141,53 @@ func TestWaitAnswersExpiresAndWithdraws(t *testing.T) {
 		t.Error("a denied request starts")
 	}
 
+	b.Leave(id)
 	id = open(t, b, asked())
 	c.advance(5 * time.Minute)
 	if a, err := b.Wait(ctx, id); err != nil || a.State != "expired" {
 		t.Errorf("%+v %v", a, err)
 	}
 
+	// A client that has left can be answered all the same, and finds its approval when it comes again.
 	id = open(t, b, asked())
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
 	if _, err := b.Wait(gone, id); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if _, err := b.Decide(ctx, person("ada", "dba"), id, true, ""); err == nil {
-		t.Error("a withdrawn request was approved")
-	}
-
-	id = open(t, b, asked())
+	b.Leave(id)
 	if _, err := b.Decide(ctx, person("ada", "dba"), id, true, ""); err != nil {
 		t.Fatal(err)
+	}
+	if again := open(t, b, asked()); again != id {
+		t.Errorf("it found %s, not %s", again, id)
+	}
+	if other := open(t, b, asked()); other == id {
+		t.Error("two clients have one approval")
+	} else {
+		b.Leave(other)
+		if err := b.Void(ctx, other, "withdrawn"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Decide(ctx, person("ada", "dba"), other, true, ""); err == nil {
+			t.Error("a withdrawn request was approved")
+		}
+	}
+	if a, err := b.Wait(ctx, id); err != nil || a.State != "approved" {
+		t.Error(a, err)
 	}
 	if _, err := b.Wait(gone, id); err == nil { // the answer came first, but the client has left
 		t.Error("an answer for a client that left")
 	}
-	if err := b.Start(ctx, id, "h"); err == nil {
-		t.Error("a request of a client that left starts")
+	if err := b.Start(ctx, id, "h"); err != nil {
+		t.Error(err)
+	}
+	b.Leave(id)
+	if again := open(t, b, asked()); again == id {
+		t.Error("an approval was found again after it was used")
+	} else {
+		b.Void(ctx, again, "")
+		b.Leave(again)
 	}
 
 	id = open(t, b, asked())
@@ -149,6 +195,54 @@ func TestWaitAnswersExpiresAndWithdraws(t *testing.T) {
 	c.advance(16 * time.Minute)
 	if err := b.Start(ctx, id, "h"); err == nil {
 		t.Error("an approval is started after its validity")
+	}
+}
+
+// TestDoesNotFit: an approval of a request that looks like another one is not used for it, and it is said why.
+func TestDoesNotFit(t *testing.T) {
+	b, c := book(t)
+	ctx := context.Background()
+	ask := func(value, style string) gate.Hold {
+		h := asked()
+		h.Intents = []gate.Intent{{Text: "DELETE FROM t WHERE day = '" + value + "'", Settings: map[string]string{"DateStyle": style}}}
+		h.Previews = []gate.Preview{{Statement: "DELETE FROM t WHERE day = $1"}}
+		h.Hash = h.Digest()
+		return h
+	}
+	id := open(t, b, ask("01/02/2026", "MDY"))
+	b.Leave(id)
+	if _, err := b.Decide(ctx, person("ada", "dba"), id, true, ""); err != nil {
+		t.Fatal(err)
+	}
+	for want, h := range map[string]gate.Hold{
+		`DateStyle was "MDY" and is "DMY"`:   ask("01/02/2026", "DMY"),
+		"a value in the text is another one": ask("03/02/2026", "MDY"),
+	} {
+		ticket, err := b.Open(ctx, h)
+		if err != nil || ticket.ID == id || ticket.Other != id || strings.Join(ticket.Differs, "; ") != want {
+			t.Errorf("%+v %v, want %s", ticket, err, want)
+		}
+	}
+	other := ask("01/02/2026", "MDY")
+	other.Principal.ID = "another"
+	other.Hash = other.Digest()
+	if ticket, err := b.Open(ctx, other); err != nil || ticket.ID == id || ticket.Other != "" {
+		t.Errorf("%+v %v", ticket, err)
+	}
+	asks := ask("01/02/2026", "MDY")
+	asks.Needs = []policy.Approval{{Group: "owners", Quorum: 1}}
+	if ticket, err := b.Open(ctx, asks); err != nil || ticket.ID == id {
+		t.Errorf("%+v %v", ticket, err)
+	}
+	c.advance(16 * time.Minute)
+	if ticket, err := b.Open(ctx, ask("01/02/2026", "MDY")); err != nil || ticket.ID == id {
+		t.Errorf("an approval was used after its validity: %+v %v", ticket, err)
+	}
+	if err := b.Sweep(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := b.Get(ctx, person("ada", "dba"), id); err != nil || v.State != "expired" {
+		t.Errorf("%+v %v", v, err)
 	}
 }
 
@@ -218,61 +312,173 @@ func TestEnough(t *testing.T) {
 	})
 }
 
-// TestLife: whatever people, clients and time do, a hold starts at most once, and only when it was approved
-// by enough persons, not denied, not withdrawn and not late.
+// TestLife: whatever people, clients, time and crashes do, in any order, a request starts at most once for each time that
+// enough persons approved exactly it, never after it was denied, withdrawn or late, and none is lost: a client that comes
+// again finds what it left behind.
 func TestLife(t *testing.T) {
 	b, c := book(t)
 	ctx := context.Background()
 	rapid.Check(t, func(t *rapid.T) {
-		h := asked(policy.Approval{Group: "dba", Quorum: rapid.IntRange(1, 2).Draw(t, "quorum")})
-		h.Principal.ID = rapid.StringMatching(`[a-z]{12}`).Draw(t, "principal") // each its own limit
-		ticket, err := b.Open(ctx, h)
-		if err != nil {
-			t.Skip(err)
+		quorum := rapid.IntRange(1, 2).Draw(t, "quorum")
+		who := rapid.StringMatching(`[a-z]{12}`).Draw(t, "principal") // each its own limit
+		request := func(value string) gate.Hold {
+			h := asked(policy.Approval{Group: "dba", Quorum: quorum})
+			h.Principal.ID = who
+			h.Intents = []gate.Intent{{Text: value}}
+			h.Hash = h.Digest()
+			return h
 		}
-		opened := c.now()
-		var approvedAt time.Time
-		approvals, dead, started := map[string]bool{}, false, 0
+		values := []string{"one", "two"}
+		type hold struct {
+			value              string
+			opened, approvedAt time.Time
+			answered           map[string]bool
+			attached           bool // a client waits
+			denied, void       bool
+			started            bool
+		}
+		holds := map[string]*hold{}
+		open := func(h *hold) bool { // somebody can still answer or use it
+			if h.denied || h.void || h.started {
+				return false
+			}
+			if h.approvedAt.IsZero() {
+				return c.now().Before(h.opened.Add(5 * time.Minute))
+			}
+			return c.now().Sub(h.approvedAt) <= 15*time.Minute
+		}
+		some := func(t *rapid.T) (string, *hold) {
+			if len(holds) == 0 {
+				t.Skip("none")
+			}
+			ids := slices.Sorted(maps.Keys(holds))
+			id := rapid.SampledFrom(ids).Draw(t, "id")
+			return id, holds[id]
+		}
 		t.Repeat(map[string]func(*rapid.T){
-			"approve": func(t *rapid.T) {
-				who := rapid.SampledFrom([]string{"ada", "bob", "cy"}).Draw(t, "who")
-				late := !c.now().Before(opened.Add(5 * time.Minute))
-				_, err := b.Decide(ctx, person(who, "dba"), ticket.ID, true, "")
-				if err == nil {
-					if dead || late || approvals[who] || !approvedAt.IsZero() {
-						t.Fatal("an answer was taken that must not be")
-					}
-					approvals[who] = true
-					if len(approvals) == h.Needs[0].Quorum {
-						approvedAt = c.now()
-					}
+			"ask": func(t *rapid.T) {
+				value := rapid.SampledFrom(values).Draw(t, "value")
+				left := false
+				for _, h := range holds {
+					left = left || h.value == value && !h.attached && open(h)
+				}
+				ticket, err := b.Open(ctx, request(value))
+				if err != nil {
+					t.Skip(err)
+				}
+				h := holds[ticket.ID]
+				switch {
+				case h == nil && left:
+					t.Fatal("what a client left behind was lost")
+				case h == nil:
+					holds[ticket.ID] = &hold{value: value, opened: c.now(), answered: map[string]bool{}, attached: true}
+				case h.attached || !open(h) || h.value != value || ticket.Approved == h.approvedAt.IsZero():
+					t.Fatalf("a client was given a hold that is not its own: %+v", h)
+				default:
+					h.attached = true
 				}
 			},
-			"deny": func(t *rapid.T) {
-				if _, err := b.Decide(ctx, person("eve", "dba"), ticket.ID, false, ""); err == nil {
-					dead = true
+			"leave": func(t *rapid.T) {
+				id, h := some(t)
+				b.Leave(id)
+				h.attached = false
+			},
+			"answer": func(t *rapid.T) {
+				id, h := some(t)
+				by := rapid.SampledFrom([]string{"ada", "bob", "cy"}).Draw(t, "by")
+				approve := rapid.IntRange(0, 4).Draw(t, "deny") > 0
+				can := open(h) && h.approvedAt.IsZero() && !h.answered[by]
+				v, err := b.Decide(ctx, person(by, "dba"), id, approve, "")
+				if (err == nil) != can {
+					t.Fatalf("an answer to %+v: %v", h, err)
+				}
+				if err != nil {
+					return
+				}
+				h.answered[by] = true
+				h.denied = !approve
+				if approve && len(h.answered) == quorum {
+					h.approvedAt = c.now()
+				}
+				if want := map[bool]string{true: "approved", false: "pending"}[!h.approvedAt.IsZero()]; approve && v.State != want {
+					t.Fatalf("it is %s, want %s", v.State, want)
 				}
 			},
 			"withdraw": func(t *rapid.T) {
-				gone, cancel := context.WithCancel(ctx)
-				cancel()
-				b.Wait(gone, ticket.ID)
-				if started == 0 {
-					dead = true
+				id, h := some(t)
+				if err := b.Void(ctx, id, "withdrawn"); err != nil {
+					t.Fatal(err)
+				}
+				h.void = h.void || !h.started
+			},
+			"time":  func(t *rapid.T) { c.advance(time.Duration(rapid.IntRange(1, 400).Draw(t, "seconds")) * time.Second) },
+			"sweep": func(t *rapid.T) { b.Sweep(ctx) },
+			"start": func(t *rapid.T) {
+				id, h := some(t)
+				now := request(rapid.SampledFrom(values).Draw(t, "value"))
+				can := open(h) && !h.approvedAt.IsZero() && now.Hash == request(h.value).Hash
+				if err := b.Start(ctx, id, now.Hash); (err == nil) != can {
+					t.Fatalf("start %+v: %v", h, err)
+				} else if err == nil {
+					h.started = true
 				}
 			},
-			"time": func(t *rapid.T) { c.advance(time.Duration(rapid.IntRange(1, 400).Draw(t, "seconds")) * time.Second) },
-			"start": func(t *rapid.T) {
-				hash := rapid.SampledFrom([]string{"h", "other"}).Draw(t, "hash")
-				if b.Start(ctx, ticket.ID, hash) == nil {
-					started++
-					if started > 1 || dead || approvedAt.IsZero() || hash != "h" || c.now().Sub(approvedAt) > 15*time.Minute {
-						t.Fatal("it started and must not")
+			"finish": func(t *rapid.T) {
+				id, h := some(t)
+				if err := b.Finish(ctx, id, gate.Outcome{Status: "ok"}); err == nil && !h.started {
+					t.Fatal("it finished and never started")
+				}
+			},
+			"crash": func(t *rapid.T) {
+				b.restart(t)
+				for id, h := range holds {
+					h.attached = false
+					v, err := b.Get(ctx, person("ada", "dba"), id)
+					if err != nil {
+						t.Fatalf("a hold was lost: %v", err)
+					}
+					if h.started && v.State != "done" && v.State != "unknown" || !h.started && (v.State == "done" || v.State == "unknown" || v.State == "running") {
+						t.Fatalf("%+v is %s after a crash", h, v.State)
 					}
 				}
 			},
 		})
-		b.Finish(ctx, ticket.ID, gate.Outcome{Status: "ok"})
-		b.o.Store.Move(ctx, ticket.ID, []store.State{store.Pending, store.Approved}, store.Withdrawn, "", c.now())
+		for id := range holds {
+			b.Leave(id)
+			b.Void(ctx, id, "")
+		}
 	})
+}
+
+// TestEscalation: another group counts when a need has waited, not before; it is told then, once.
+func TestEscalation(t *testing.T) {
+	b, c := book(t)
+	ctx := context.Background()
+	id := open(t, b, asked(policy.Approval{Group: "dba", Quorum: 1, Escalate: "owners", After: 600}))
+	var e *Error
+	if _, err := b.Decide(ctx, person("o", "owners"), id, true, ""); !errors.As(err, &e) || e.Kind != NotAllowed || strings.Contains(e.Reason, "owners") {
+		t.Errorf("too early: %v", err)
+	}
+	c.advance(4 * time.Minute)
+	if err := b.Sweep(ctx); err != nil || len(b.escalating) != 1 {
+		t.Errorf("%v %v", err, b.escalating)
+	}
+	if _, err := b.Decide(ctx, person("x", "x"), id, true, ""); err == nil {
+		t.Error("a stranger answered")
+	}
+	b.escalating = map[string]time.Time{}
+	if err := b.resume(ctx); err != nil || len(b.escalating) != 1 {
+		t.Errorf("after a restart: %v %v", err, b.escalating)
+	}
+	other := open(t, b, asked(policy.Approval{Group: "dba", Quorum: 1, Escalate: "owners", After: 60}, policy.Approval{Group: "x", Quorum: 1}))
+	c.advance(time.Minute)
+	if err := b.Sweep(ctx); err != nil || len(b.escalating) != 1 {
+		t.Errorf("%v %v", err, b.escalating)
+	}
+	if v, err := b.Decide(ctx, person("o", "owners"), other, true, ""); err != nil || v.State != "pending" {
+		t.Errorf("%+v %v", v, err)
+	}
+	if v, err := b.Decide(ctx, person("o2", "owners"), other, true, ""); err != nil || v.State != "pending" {
+		t.Errorf("one group stands for two: %+v %v", v, err)
+	}
 }

@@ -1,7 +1,8 @@
-// Package store keeps what must outlive the process and be decided once: held requests and their answers.
+// Package store keeps what must outlive the process and be decided once: held requests and their answers, and
+// the versions of the policies.
 //
-// Every change of a hold's state is a compare-and-set in one transaction that is on the disk before it
-// returns. It must never decide anything itself.
+// Every change of a hold's state, and of which version is the head, is a compare-and-set in one transaction that
+// is on the disk before it returns. It must never decide anything itself.
 package store
 
 import (
@@ -21,6 +22,8 @@ import (
 
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"gatehouse/internal/notify"
 )
 
 //go:embed migrations/*.sql
@@ -42,9 +45,17 @@ const (
 	Unknown   State = "unknown"
 )
 
+// What is held: a request, whose client waits, or a version of the policies that is to be published, for which
+// nobody waits: it survives a restart.
+const (
+	HoldRequest = "request"
+	HoldPublish = "publish"
+)
+
 // Hold is one held request as it is kept.
 type Hold struct {
 	ID         string
+	Kind       string // HoldRequest where it is empty
 	State      State
 	Connection string
 	Principal  string // id of who asked
@@ -82,8 +93,8 @@ type Store struct {
 	lock *os.File
 }
 
-// Open opens the store that the configuration names: sqlite:PATH. One process at a time has it. Holds that
-// an earlier process left behind are closed: what waited is withdrawn, what ran has an unknown outcome.
+// Open opens the store that the configuration names: sqlite:PATH. One process at a time has it. What
+// ran when an earlier process ended has an unknown outcome; what waited can still be answered and used.
 func Open(ctx context.Context, where string) (*Store, error) {
 	path, ok := strings.CutPrefix(where, "sqlite:")
 	if !ok || path == "" {
@@ -135,7 +146,7 @@ func (s *Store) open(ctx context.Context, path string) error {
 	}
 	now := time.Now().UnixMicro()
 	_, err = s.db.ExecContext(ctx, `UPDATE holds SET state = CASE state WHEN 'running' THEN 'unknown' ELSE 'withdrawn' END,
-		outcome = 'the gateway was restarted', changed = ? WHERE state IN ('pending', 'approved', 'running')`, now)
+		outcome = 'the gateway was restarted', changed = ? WHERE state = 'running' OR kind = 'publish' AND state = 'approved'`, now)
 	return err
 }
 
@@ -161,9 +172,12 @@ func (s *Store) within(ctx context.Context, do func(*sql.Tx) error) error {
 	return tx.Commit()
 }
 
-// Create adds a pending hold, unless too many are pending: all, or of its principal.
-func (s *Store) Create(ctx context.Context, h Hold, all, each int) error {
+// Create adds a pending hold with the notifications of it, unless too many are pending: all, or of its principal.
+func (s *Store) Create(ctx context.Context, h Hold, all, each int, tell ...notify.Message) error {
 	return s.within(ctx, func(tx *sql.Tx) error {
+		if h.Kind == "" {
+			h.Kind = HoldRequest
+		}
 		var pending, own int
 		err := tx.QueryRowContext(ctx, `SELECT count(*), count(CASE WHEN principal = ? THEN 1 END) FROM holds WHERE state IN ('pending', 'approved')`, h.Principal).Scan(&pending, &own)
 		switch {
@@ -174,9 +188,12 @@ func (s *Store) Create(ctx context.Context, h Hold, all, each int) error {
 		case own >= each:
 			return ErrFullOne
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO holds (id, state, connection, principal, hash, body, created, expires, changed) VALUES (?, 'pending', ?, ?, ?, ?, ?, ?, ?)`,
-			h.ID, h.Connection, h.Principal, h.Hash, string(h.Body), h.Created.UnixMicro(), h.Expires.UnixMicro(), h.Created.UnixMicro())
-		return err
+		_, err = tx.ExecContext(ctx, `INSERT INTO holds (id, kind, state, connection, principal, hash, body, created, expires, changed) VALUES (?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?)`,
+			h.ID, h.Kind, h.Connection, h.Principal, h.Hash, string(h.Body), h.Created.UnixMicro(), h.Expires.UnixMicro(), h.Created.UnixMicro())
+		if err != nil {
+			return err
+		}
+		return enqueue(ctx, tx, tell)
 	})
 }
 
@@ -191,13 +208,15 @@ func (s *Store) Get(ctx context.Context, id string) (Hold, error) {
 	return h, err
 }
 
-const columns = `id, state, connection, principal, hash, body, outcome, created, expires, changed`
+const columns = `id, kind, state, connection, principal, hash, body, outcome, created, expires, changed`
+
+var withoutBody = strings.Replace(columns, "body", "'{}'", 1)
 
 func scan(row interface{ Scan(...any) error }) (Hold, error) {
 	var h Hold
 	var body string
 	var created, expires, changed int64
-	err := row.Scan(&h.ID, &h.State, &h.Connection, &h.Principal, &h.Hash, &body, &h.Outcome, &created, &expires, &changed)
+	err := row.Scan(&h.ID, &h.Kind, &h.State, &h.Connection, &h.Principal, &h.Hash, &body, &h.Outcome, &created, &expires, &changed)
 	h.Body = json.RawMessage(body)
 	h.Created, h.Expires, h.Changed = time.UnixMicro(created), time.UnixMicro(expires), time.UnixMicro(changed)
 	return h, err
@@ -268,9 +287,37 @@ func (s *Store) List(ctx context.Context, state State, limit, bytes int) ([]Hold
 	return out, err
 }
 
+// Left gives the newest holds of a principal on a connection that are pending or approved, without their bodies.
+func (s *Store) Left(ctx context.Context, connection, principal string, limit int) ([]Hold, error) {
+	return s.some(ctx, `SELECT `+withoutBody+` FROM holds WHERE state IN ('pending', 'approved') AND connection = ? AND principal = ? ORDER BY created DESC, id LIMIT ?`, connection, principal, limit)
+}
+
+// Late gives holds that are pending since before their end, or approved since before a time.
+func (s *Store) Late(ctx context.Context, now, approved time.Time, limit int) ([]Hold, error) {
+	return s.some(ctx, `SELECT `+columns+` FROM holds WHERE state = 'pending' AND expires <= ? OR state = 'approved' AND changed < ? LIMIT ?`, now.UnixMicro(), approved.UnixMicro(), limit)
+}
+
+// some reads holds without their answers.
+func (s *Store) some(ctx context.Context, query string, args ...any) ([]Hold, error) {
+	rows, err := s.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []Hold
+	for rows.Next() {
+		h, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, h)
+	}
+	return out, rows.Err()
+}
+
 // Answer adds a person's answer to a pending hold. next is given the hold with all answers and says the
-// state that it then has; it runs inside the transaction.
-func (s *Store) Answer(ctx context.Context, id string, a Answer, next func(Hold) State) (Hold, error) {
+// state that it then has, and what is to be told of it; it runs inside the transaction.
+func (s *Store) Answer(ctx context.Context, id string, a Answer, next func(Hold) (State, []notify.Message)) (Hold, error) {
 	var h Hold
 	err := s.within(ctx, func(tx *sql.Tx) error {
 		var err error
@@ -294,19 +341,28 @@ func (s *Store) Answer(ctx context.Context, id string, a Answer, next func(Hold)
 			return err
 		}
 		h.Answers = append(h.Answers, a)
-		to := next(h)
+		to, tell := next(h)
 		if to == Pending {
-			return nil
+			return enqueue(ctx, tx, tell)
 		}
 		h.State, h.Changed = to, a.At
-		return move(ctx, tx, id, []State{Pending}, to, "", a.At)
+		if err := move(ctx, tx, id, []State{Pending}, to, "", a.At); err != nil {
+			return err
+		}
+		return enqueue(ctx, tx, tell)
 	})
 	return h, err
 }
 
-// Move takes a hold from one of the states to another; ErrConflict where it is in none of them.
-func (s *Store) Move(ctx context.Context, id string, from []State, to State, outcome string, at time.Time) error {
-	return s.within(ctx, func(tx *sql.Tx) error { return move(ctx, tx, id, from, to, outcome, at) })
+// Move takes a hold from one of the states to another, with the notifications of it; ErrConflict where it is in
+// none of them.
+func (s *Store) Move(ctx context.Context, id string, from []State, to State, outcome string, at time.Time, tell ...notify.Message) error {
+	return s.within(ctx, func(tx *sql.Tx) error {
+		if err := move(ctx, tx, id, from, to, outcome, at); err != nil {
+			return err
+		}
+		return enqueue(ctx, tx, tell)
+	})
 }
 
 // Start takes an approved hold to running, if its hash is this one and it was approved after the time.

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -42,5 +43,26 @@ func TestOpenRefuses(t *testing.T) {
 		if _, err := store.Open(context.Background(), where); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", where, err, want)
 		}
+	}
+}
+
+// TestVersionsSQLite runs the suite about versions, and reads the head of a store that is open elsewhere.
+func TestVersionsSQLite(t *testing.T) {
+	where := "sqlite:" + t.TempDir() + "/gate house?.db"
+	if _, err := store.Head(t.Context(), where); !errors.Is(err, store.ErrNoVersion) {
+		t.Fatal("a store that is not there:", err)
+	}
+	open := func(t *testing.T) *store.Store {
+		s, err := store.Open(context.Background(), where)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	storetest.RunVersions(t, open)
+	s := open(t)
+	defer s.Close()
+	if v, err := store.Head(t.Context(), where); err != nil || v.Number != 5 || len(v.Files) != 2 {
+		t.Errorf("%+v %v", v, err)
 	}
 }

@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"gatehouse/internal/notify"
 	"gatehouse/internal/store"
 )
 
@@ -28,13 +30,75 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		}
 	}
 	approve := func(id, person string) (store.Hold, error) {
-		return s.Answer(ctx, id, store.Answer{Person: person, Name: person, Approve: true, Groups: []string{"dba"}, At: base.Add(time.Second)}, func(h store.Hold) store.State {
+		return s.Answer(ctx, id, store.Answer{Person: person, Name: person, Approve: true, Groups: []string{"dba"}, At: base.Add(time.Second)}, func(h store.Hold) (store.State, []notify.Message) {
 			if len(h.Answers) == 2 {
-				return store.Approved
+				return store.Approved, []notify.Message{{ID: "of-" + id, Target: "answers", Event: []byte("{}"), Due: base, Until: base.Add(time.Hour)}}
 			}
-			return store.Pending
+			return store.Pending, nil
 		})
 	}
+	t.Run("outbox", func(t *testing.T) {
+		due := func(target string, at time.Time) (ids []string) {
+			t.Helper()
+			list, err := s.Due(ctx, target, at, 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range list {
+				ids = append(ids, m.ID)
+			}
+			return ids
+		}
+		same := func(got []string, want ...string) {
+			t.Helper()
+			if !slices.Equal(got, want) {
+				t.Fatalf("got %q, want %q", got, want)
+			}
+		}
+		message := func(id, target string) notify.Message {
+			return notify.Message{ID: id, Target: target, Event: []byte(`{"kind":"test"}`), Due: base, Until: base.Add(time.Minute)}
+		}
+		if err := s.Create(ctx, hold("told"), 1000, 1000, message("m1", "ops"), message("m2", "mail")); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Create(ctx, hold("full"), 0, 0, message("m3", "ops")); !errors.Is(err, store.ErrFull) {
+			t.Fatal(err)
+		}
+		same(due("ops", base.Add(-time.Second)))
+		same(due("ops", base), "m1")
+		if err := s.Postpone(ctx, "m1", base.Add(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		same(due("ops", base))
+		if next, err := s.Next(ctx, "ops"); err != nil || !next.Equal(base.Add(time.Second)) {
+			t.Fatal(next, err)
+		}
+		if next, err := s.Next(ctx, "nobody"); err != nil || !next.IsZero() {
+			t.Fatal(next, err)
+		}
+		list, err := s.Due(ctx, "ops", base.Add(time.Second), 1)
+		if err != nil || len(list) != 1 || list[0].Tries != 1 || string(list[0].Event) != `{"kind":"test"}` || !list[0].Until.Equal(base.Add(time.Minute)) {
+			t.Fatalf("%+v %v", list, err)
+		}
+		if err := s.Remove(ctx, "m1"); err != nil {
+			t.Fatal(err)
+		}
+		same(due("ops", base.Add(time.Hour)))
+		same(due("mail", base), "m2")
+		if err := s.Move(ctx, "told", []store.State{store.Approved}, store.Expired, "", base, message("m4", "ops")); !errors.Is(err, store.ErrConflict) {
+			t.Fatal(err)
+		}
+		same(due("ops", base))
+		if err := s.Move(ctx, "told", []store.State{store.Pending}, store.Expired, "", base, message("m5", "ops")); err != nil {
+			t.Fatal(err)
+		}
+		same(due("ops", base), "m5")
+		create(t, "answered")
+		approve("answered", "ada")
+		same(due("answers", base))
+		approve("answered", "bob")
+		same(due("answers", base), "of-answered")
+	})
 	t.Run("quorum", func(t *testing.T) {
 		create(t, "a")
 		if h, err := approve("a", "ada"); err != nil || h.State != store.Pending {
@@ -85,7 +149,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 	})
 	t.Run("late", func(t *testing.T) {
 		create(t, "late")
-		_, err := s.Answer(ctx, "late", store.Answer{Person: "ada", At: base.Add(time.Minute)}, func(store.Hold) store.State { return store.Approved })
+		_, err := s.Answer(ctx, "late", store.Answer{Person: "ada", At: base.Add(time.Minute)}, func(store.Hold) (store.State, []notify.Message) { return store.Approved, nil })
 		if !errors.Is(err, store.ErrConflict) {
 			t.Fatal(err)
 		}
@@ -110,13 +174,57 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 			t.Fatal(err)
 		}
 	})
+	t.Run("left behind", func(t *testing.T) {
+		h := hold("behind")
+		h.Principal = "left"
+		if err := s.Create(ctx, h, 1000, 1000); err != nil {
+			t.Fatal(err)
+		}
+		is := func(when string, list []store.Hold, err error, want bool) {
+			t.Helper()
+			if got := slices.ContainsFunc(list, func(h store.Hold) bool { return h.ID == "behind" }); err != nil || got != want {
+				t.Errorf("%s: %v %v", when, got, err)
+			}
+		}
+		left := func() ([]store.Hold, error) { return s.Left(ctx, "orders", "left", 10) }
+		list, err := left()
+		is("pending", list, err, true)
+		list, err = s.Left(ctx, "orders", "another", 10)
+		is("of another", list, err, false)
+		list, err = s.Left(ctx, "other", "left", 10)
+		is("elsewhere", list, err, false)
+		list, err = s.Late(ctx, base, base, 100)
+		is("in time", list, err, false)
+		list, err = s.Late(ctx, base.Add(time.Minute), base, 100)
+		is("late", list, err, true)
+		approve("behind", "ada")
+		approve("behind", "bob")
+		list, err = left()
+		is("approved", list, err, true)
+		list, err = s.Late(ctx, base.Add(time.Hour), base.Add(time.Second), 100)
+		is("approved in time", list, err, false)
+		list, err = s.Late(ctx, base.Add(time.Hour), base.Add(2*time.Second), 100)
+		is("approved and late", list, err, true)
+		if err := s.Move(ctx, "behind", []store.State{store.Approved}, store.Expired, "", base); err != nil {
+			t.Fatal(err)
+		}
+		list, err = left()
+		is("expired", list, err, false)
+		list, err = s.Late(ctx, base.Add(time.Hour), base.Add(time.Hour), 100)
+		is("expired and late", list, err, false)
+	})
 	t.Run("list", func(t *testing.T) {
+		already, err := s.List(ctx, "", 100, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := len(already)
 		for i := range 3 {
 			create(t, fmt.Sprint("list-", i))
 		}
 		all, err := s.List(ctx, "", 100, 1<<20)
 		pending, err2 := s.List(ctx, store.Pending, 2, 1<<20)
-		if err != nil || err2 != nil || len(all) != 5 || len(pending) != 2 {
+		if err != nil || err2 != nil || len(all) != before+3 || len(pending) != 2 {
 			t.Fatal(len(all), len(pending), err, err2)
 		}
 		if short, err := s.List(ctx, "", 100, len(all[0].Body)+1); err != nil || len(short) != 2 {
@@ -134,7 +242,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 			t.Fatal(err)
 		}
 		s = open(t)
-		for id, want := range map[string]store.State{"ran": store.Unknown, "late": store.Withdrawn, "a": store.Done} {
+		for id, want := range map[string]store.State{"ran": store.Unknown, "late": store.Pending, "a": store.Done} {
 			if h, err := s.Get(ctx, id); err != nil || h.State != want {
 				t.Errorf("%s is %s after a restart, want %s (%v)", id, h.State, want, err)
 			}
