@@ -1,0 +1,29 @@
+package http
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"gatehouse/internal/gate"
+)
+
+// decoder reads recorded answers: one column, whose rows are the lines of the body as the client saw it.
+type decoder struct{}
+
+// Schema reads an answer's header.
+func (decoder) Schema(data []byte) ([]gate.ResultColumn, error) {
+	var s answerHead
+	if err := json.Unmarshal(data, &s); err != nil {
+		return nil, err
+	}
+	return []gate.ResultColumn{{Name: fmt.Sprintf("HTTP %d %s", s.Status, s.Header["Content-Type"])}}, nil
+}
+
+// Rows are the parts of the body.
+func (decoder) Rows(_ []gate.ResultColumn, data []byte, limit int) ([][]*string, error) {
+	if len(data) == 0 || limit < 1 {
+		return nil, nil
+	}
+	text := string(data)
+	return [][]*string{{&text}}, nil
+}
