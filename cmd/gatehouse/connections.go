@@ -19,10 +19,12 @@ type connectionCommands struct {
 	Show   connectionsShowCommand   `cmd:"" help:"Show how a connection is configured, and how to use it."`
 	Check  connectionsCheckCommand  `cmd:"" help:"Connect, and say what is wrong or risky: the role, the labels, what has none."`
 	Grants connectionsGrantsCommand `cmd:"" help:"Print the least GRANTs that the policies need, as SQL."`
+
+	Snapshot connectionsSnapshotCommand `cmd:"" help:"Write the catalog and the labels to a file, for policy test, explain, who-can and what-can."`
 }
 
 func (connectionCommands) Help() string {
-	return `These read the configuration; check and grants connect to the database with the role and password that it names. The gateway need not run.
+	return `These read the configuration; check, grants and snapshot connect to the database with the role and password that it names. The gateway need not run.
 
 Examples:
   gatehouse connections list
@@ -72,11 +74,13 @@ type connectionView struct {
 	Kind   string   `json:"kind"`
 	Tags   []string `json:"tags"`
 	Groups []string `json:"groups"`
+	// Observe: the policies refuse and hold nothing.
+	Observe bool `json:"observe,omitempty"`
 	gate.Description
 }
 
 func view(c gate.Connection, i gate.Inspector) connectionView {
-	return connectionView{c.Name, c.Kind, append([]string{}, c.Tags...), append([]string{}, c.Groups...), i.Describe()}
+	return connectionView{c.Name, c.Kind, append([]string{}, c.Tags...), append([]string{}, c.Groups...), c.Observe, i.Describe()}
 }
 
 type connectionsListCommand struct {
@@ -150,7 +154,16 @@ func (c connectionsShowCommand) Run(s streams) error {
 	}
 	field("tags", strings.Join(v.Tags, ", "))
 	field("groups", strings.Join(v.Groups, ", "))
-	field("clients", fmt.Sprintf("connect to %s with the database name %s", conf.Listen[one.Kind], one.Name))
+	if v.Observe {
+		field("observe", "yes: the policies refuse and hold nothing, and are recorded")
+	}
+	if g, ok := i.(gate.Guide); ok {
+		for _, how := range g.Clients(conf.BaseURL(), conf.Listen[one.Kind]) {
+			field("clients", how)
+		}
+	} else {
+		field("clients", fmt.Sprintf("connect to %s with the database name %s", conf.Listen[one.Kind], one.Name))
+	}
 	printLabels(s.out, "labels", v.Labels)
 	return nil
 }
@@ -252,7 +265,7 @@ func (c connectionsGrantsCommand) Run(ctx context.Context, s streams) error {
 	return nil
 }
 
-// missingSecrets names every connection whose secret is not there.
+// missingSecrets names every connection, and every place that is notified, whose secret is not there.
 func missingSecrets(conf *config.Config) []string {
 	var out []string
 	for _, c := range conf.Gate() {
@@ -264,12 +277,22 @@ func missingSecrets(conf *config.Config) []string {
 			out = append(out, fmt.Sprintf("connection %q: %v", c.Name, err))
 		}
 	}
+	for i := range conf.Approvals.Notify {
+		if t := &conf.Approvals.Notify[i]; t.Secrets() != nil {
+			out = append(out, fmt.Sprintf("approvals.notify %q: %v", t.Name, t.Secrets()))
+		}
+	}
 	return out
 }
 
 // warn looks at every connection once and logs what is wrong: the gateway serves all the same, because what is
 // wrong with a database can be put right while it does.
 func (g *gateway) warn(ctx context.Context) {
+	for _, c := range g.config.Gate() {
+		if c.Observe {
+			g.log.Warn("the policies are only observed: nothing is refused or held by them", "connection", c.Name, "remedy", "take observe out of the connection when the recordings show what you want")
+		}
+	}
 	var looking sync.WaitGroup
 	for _, c := range g.config.Gate() {
 		looking.Go(func() { g.warnOf(ctx, c) })

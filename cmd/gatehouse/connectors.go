@@ -1,6 +1,7 @@
 package main
 
 import (
+	"gatehouse/internal/connector/http"
 	"gatehouse/internal/connector/postgres"
 	"gatehouse/internal/gate"
 )
@@ -9,5 +10,6 @@ import (
 func connectors() []gate.Connector {
 	return []gate.Connector{
 		postgres.New(),
+		http.New(),
 	}
 }

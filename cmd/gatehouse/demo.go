@@ -53,7 +53,7 @@ func serveDemo(ctx context.Context, in *os.File, path string, ready func()) erro
 			cancel()
 			return
 		}
-		g.reload()
+		g.versions.Reload(ctx)
 	})()
 	ready()
 	return g.serve(ctx)

@@ -9,32 +9,43 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"gatehouse/internal/api"
 	"gatehouse/internal/approval"
+	"gatehouse/internal/breakglass"
 	"gatehouse/internal/config"
 	"gatehouse/internal/gate"
+	"gatehouse/internal/grant"
 	"gatehouse/internal/identity"
+	"gatehouse/internal/notify"
 	"gatehouse/internal/policy"
 	"gatehouse/internal/record"
 	"gatehouse/internal/record/faultfs"
+	"gatehouse/internal/search"
 	"gatehouse/internal/selfsigned"
 	"gatehouse/internal/store"
+	"gatehouse/internal/versions"
 )
 
 // gateway is a configured gateway: its parts are open, its listeners bound, and nothing is served yet.
 type gateway struct {
 	config   *config.Config
 	log      *slog.Logger
-	policies atomic.Pointer[policy.Set]
+	policies atomic.Pointer[policy.Set] // nil until the first version is loaded
+	versions *versions.History
+	glass    *breakglass.Book
+	grants   *grant.Book
 	journal  *record.Journal
+	search   *search.Index
 	store    *store.Store
+	notify   *notify.Sender
+	book     *approval.Book
 	services []service
+	beside   []gate.Server // those without a listener of their own
 }
 
 // service is one listener with what serves it until its context ends.
@@ -57,9 +68,6 @@ func openOn(ctx context.Context, c *config.Config, log *slog.Logger, disk faultf
 			err = errors.Join(err, g.close())
 		}
 	}()
-	if err := g.loadPolicies(); err != nil {
-		return nil, err
-	}
 	verifier, err := identity.New(identity.Config{Issuers: c.Issuers, People: c.People})
 	if err != nil {
 		return nil, &config.Error{Path: c.Path, Err: err}
@@ -68,43 +76,88 @@ func openOn(ctx context.Context, c *config.Config, log *slog.Logger, disk faultf
 	if err != nil {
 		return nil, err
 	}
-	if g.journal, err = record.Open(record.Options{Dir: c.RecordingsDir(), FS: disk, Log: log}); err != nil {
+	signer, err := signingKey(c.StateDir())
+	if err != nil {
+		return nil, &config.Error{Path: c.Path, Err: err}
+	}
+	if g.journal, err = record.Open(record.Options{Dir: c.RecordingsDir(), FS: disk, Signer: signer, Log: log}); err != nil {
 		return nil, err
+	}
+	if g.search, err = search.Open(ctx, c.RecordingsDir(), log); err != nil {
+		log.Error("recordings are not indexed: searches do not find what is recorded from now on; mend the cause, then start the gateway again", "error", err)
+		g.search, err = nil, nil
 	}
 	if g.store, err = store.Open(ctx, c.Store); err != nil {
 		return nil, err
 	}
-	book, err := approval.New(approval.Options{
+	if g.notify, err = notify.New(notify.Options{Targets: c.Approvals.Notify, Outbox: g.store, Log: log, Now: time.Now}); err != nil {
+		return nil, &config.Error{Path: c.Path, Err: err}
+	}
+	g.book, err = approval.New(approval.Options{
 		Store: g.store, Hold: time.Duration(c.Approvals.Hold), Valid: time.Duration(c.Approvals.Valid),
-		BaseURL: c.BaseURL(), Policies: g.policies.Load, Connections: c.Gate(), Log: log, Now: time.Now,
+		BaseURL: c.BaseURL(), Policies: g.policies.Load, Connections: c.Gate(), Notify: g.notify, Log: log, Now: time.Now,
+		Approved: func(ctx context.Context, v approval.View, hash string) error {
+			return g.versions.Approved(ctx, v, hash)
+		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	theGate, err := gate.New(gate.Config{Policies: g.policies.Load, Recorder: g.journal, Approvals: book, Log: log, Now: time.Now})
+	if g.glass, err = breakglass.New(ctx, breakglass.Options{Store: g.store, Policies: g.policies.Load, Connections: c.Gate(), BaseURL: c.BaseURL(), Notify: g.notify, Log: log, Now: time.Now}); err != nil {
+		return nil, err
+	}
+	if g.grants, err = grant.New(ctx, grant.Options{Store: g.store, Policies: g.policies.Load, Connections: c.Gate(), BaseURL: c.BaseURL(), Notify: g.notify, Log: log, Now: time.Now}); err != nil {
+		return nil, err
+	}
+	theGate, err := gate.New(gate.Config{Policies: g.policies.Load, Recorder: g.journal, Approvals: g.book, BreakGlass: g.glass, Grants: g.grants, Log: log, Now: time.Now})
 	if err != nil {
 		return nil, err
 	}
+	g.glass.Attach(theGate)
+	g.grants.Attach(theGate)
+	if g.versions, err = versions.New(versions.Options{
+		Store: g.store, Gate: theGate, Approvals: g.book, Published: c.Policies.Source == config.FromStore,
+		Files:   func() ([]policy.Source, error) { return fileTexts(c) },
+		Compile: func(texts []policy.Source) (*policy.Set, error) { return compileTexts(c, texts) },
+		Force:   g.policies.Store, InForce: g.policies.Load, Groups: knownGroup(c), Log: log, Now: time.Now,
+	}); err != nil {
+		return nil, err
+	}
+	if err := g.versions.Load(ctx); err != nil {
+		return nil, err
+	}
+	g.versions.WarnOfDrift(ctx)
 	encryption := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
-	handler, err := api.New(api.Options{Verifier: verifier, Book: book, Log: log, Version: versionText()})
+	handler, err := api.New(api.Options{Verifier: verifier, Book: g.book, Versions: g.versions, Glass: g.glass, Grants: g.grants, Catalogs: g.catalog, Gate: theGate, Policies: g.policies.Load, Connections: c.Gate(), Log: log, Version: versionText()})
 	if err != nil {
-		return nil, err
-	}
-	if err := g.listen("https", serveHTTPS(handler, encryption, log)); err != nil {
 		return nil, err
 	}
 	own, err := ownKey(c.StateDir())
 	if err != nil {
 		return nil, &config.Error{Path: c.Path, Err: err}
 	}
+	front := &front{own: handler}
+	if err := g.listen("https", serveHTTPS(front, encryption, log)); err != nil {
+		return nil, err
+	}
 	for _, connector := range connectors() {
-		if c.Listen[connector.Kind()] == "" {
+		theirs := slices.DeleteFunc(c.Gate(), func(o gate.Connection) bool { return o.Kind != connector.Kind() })
+		_, shared := connector.(gate.OnHTTPS)
+		if c.Listen[connector.Kind()] == "" && (!shared || len(theirs) == 0) {
 			continue
 		}
-		theirs := slices.DeleteFunc(c.Gate(), func(o gate.Connection) bool { return o.Kind != connector.Kind() })
 		server, err := connector.Server(gate.Deps{Gate: theGate, Verifier: verifier, Issuers: issuers(c), TLS: encryption, Connections: theirs, Secret: own, Log: log})
 		if err != nil {
 			return nil, &config.Error{Path: c.Path, Err: err}
+		}
+		if shared {
+			if err := front.add(server); err != nil {
+				return nil, err
+			}
+		}
+		if c.Listen[connector.Kind()] == "" {
+			g.beside = append(g.beside, server)
+			continue
 		}
 		if err := g.listen(connector.Kind(), server.Serve); err != nil {
 			return nil, err
@@ -130,53 +183,6 @@ func (g *gateway) listen(name string, serve func(context.Context, net.Listener) 
 	}
 	g.services = append(g.services, service{name, l, serve})
 	return nil
-}
-
-// loadPolicies puts the policies that the files hold now in force; on an error those from before stay.
-func (g *gateway) loadPolicies() error {
-	set, err := compilePolicies(g.config)
-	if err != nil {
-		return err
-	}
-	for _, w := range set.Warnings() {
-		g.log.Warn("policy", "problem", w.String())
-	}
-	g.policies.Store(set)
-	return nil
-}
-
-// reload reads the policies again, and says in the log whether they are in force.
-func (g *gateway) reload() {
-	if err := g.loadPolicies(); err != nil {
-		g.log.Error("the policies were not read again; those from before stay in force", "error", err)
-		return
-	}
-	g.log.Info("the policies were read again", "version", g.policies.Load().Version())
-}
-
-func compilePolicies(c *config.Config) (*policy.Set, error) {
-	files, err := c.PolicyFiles()
-	if err != nil {
-		return nil, err
-	}
-	in := policy.Input{Schemas: schemas(), Rows: checkRows, Groups: func(g string) bool {
-		return slices.ContainsFunc(c.Issuers, func(is identity.Issuer) bool { return is.Gives(g) })
-	}}
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			return nil, fmt.Errorf("read a policy: %w: make the file readable, or take it out of policies in %s", err, c.Path)
-		}
-		in.Policies = append(in.Policies, policy.Source{Name: filepath.Base(f), Text: text})
-	}
-	for _, one := range c.Connections {
-		in.Access = append(in.Access, policy.Access{Connection: one.Name, Groups: one.Groups})
-	}
-	set, err := policy.Compile(in)
-	if err != nil {
-		return nil, fmt.Errorf("the policies are not valid:\n%w", err)
-	}
-	return set, nil
 }
 
 // checkRows says what is wrong with the text of a row filter; one connector that understands it is enough.
@@ -245,11 +251,29 @@ func serveHTTPS(h http.Handler, encryption *tls.Config, log *slog.Logger) func(c
 	}
 }
 
+// indexEvery is how old a request can be before a search finds it.
+const indexEvery = time.Second
+
 // serve serves every listener until ctx ends or one of them fails; then all end, and the recordings are
 // closed after the last session.
 func (g *gateway) serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	ended := make(chan error)
+	var beside sync.WaitGroup
+	beside.Go(func() { g.notify.Run(ctx) })
+	beside.Go(func() { g.book.Run(ctx) })
+	beside.Go(func() { g.glass.Run(ctx) })
+	beside.Go(func() { g.grants.Run(ctx) })
+	if g.search != nil {
+		beside.Go(func() { g.search.Run(ctx, indexEvery) })
+	}
+	for _, s := range g.beside {
+		beside.Go(func() {
+			if err := s.Serve(ctx, nil); err != nil {
+				cancel(err)
+			}
+		})
+	}
 	for _, s := range g.services {
 		g.log.Info("serving", "listener", s.name, "address", s.listener.Addr().String())
 		go func() {
@@ -266,6 +290,7 @@ func (g *gateway) serve(ctx context.Context) error {
 		errs = append(errs, <-ended)
 	}
 	cancel(nil)
+	beside.Wait()
 	return errors.Join(append(errs, g.close())...)
 }
 
@@ -278,6 +303,9 @@ func (g *gateway) close() error {
 	}
 	if g.journal != nil {
 		errs = append(errs, g.journal.Close())
+	}
+	if g.search != nil {
+		errs = append(errs, g.search.Close())
 	}
 	if g.store != nil {
 		errs = append(errs, g.store.Close())

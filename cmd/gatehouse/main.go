@@ -23,17 +23,19 @@ var version = ""
 
 // commands are all that gatehouse can be told to do.
 type commands struct {
-	Demo        demoCommand        `cmd:"" help:"Try it: a private PostgreSQL with a shop in it, an issuer, a gateway, and a tour."`
-	Serve       serveCommand       `cmd:"" help:"Run the gateway."`
-	Config      configCommands     `cmd:"" help:"Look at the configuration."`
-	Connections connectionCommands `cmd:"" help:"Look at connections: how they are configured, what is risky, what rights they need."`
-	Policy      policyCommands     `cmd:"" help:"Look at policies."`
-	Login       loginCommand       `cmd:"" help:"Sign in, as a person or as an agent, and keep the token."`
-	Logout      logoutCommand      `cmd:"" help:"Forget the tokens of a profile."`
-	Token       tokenCommand       `cmd:"" help:"Print a fresh access token."`
-	Approvals   approvalCommands   `cmd:"" help:"See and answer requests that wait for a person."`
-	Sessions    sessionCommands    `cmd:"" help:"See, replay and verify recorded sessions."`
-	Version     versionCommand     `cmd:"" help:"Print the version."`
+	Demo          demoCommand          `cmd:"" help:"Try it: a private PostgreSQL with a shop in it, an issuer, a gateway, and a tour."`
+	Serve         serveCommand         `cmd:"" help:"Run the gateway."`
+	Config        configCommands       `cmd:"" help:"Look at the configuration."`
+	Connections   connectionCommands   `cmd:"" help:"Look at connections: how they are configured, what is risky, what rights they need."`
+	Policy        policyCommands       `cmd:"" help:"Look at policies."`
+	Login         loginCommand         `cmd:"" help:"Sign in, as a person or as an agent, and keep the token."`
+	Logout        logoutCommand        `cmd:"" help:"Forget the tokens of a profile."`
+	Token         tokenCommand         `cmd:"" help:"Print a fresh access token."`
+	Approvals     approvalCommands     `cmd:"" help:"See and answer requests that wait for a person."`
+	Access        accessCommands       `cmd:"" help:"Get access for a short time, and look at who did."`
+	Notifications notificationCommands `cmd:"" help:"Try whether the places that are told of held requests are reached."`
+	Sessions      sessionCommands      `cmd:"" help:"See, replay and verify recorded sessions."`
+	Version       versionCommand       `cmd:"" help:"Print the version."`
 
 	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`
 }

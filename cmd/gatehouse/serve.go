@@ -53,7 +53,7 @@ func (c serveCommand) Run(ctx context.Context, s streams) error {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(512 << 20) // not a bound: from here on it is collected as often as it takes
 	}
-	defer onHangup(g.reload)()
+	defer onHangup(func() { g.versions.Reload(ctx) })()
 	looking, stop := context.WithCancel(ctx)
 	looked := make(chan struct{})
 	go func() { g.warn(looking); close(looked) }()

@@ -1,5 +1,5 @@
-// Package api is the control API: what people do with held requests, by bearer token, and the plain page
-// that a hold's URL shows until there is a UI.
+// Package api is the control API: what people do with held requests and with policies, by bearer token, and the
+// plain page that a hold's URL shows until there is a UI.
 //
 // An agent's token is good for nothing here, and no answer carries a token.
 package api
@@ -18,7 +18,12 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"gatehouse/internal/approval"
+	"gatehouse/internal/breakglass"
+	"gatehouse/internal/gate"
+	"gatehouse/internal/grant"
 	"gatehouse/internal/identity"
+	"gatehouse/internal/policy"
+	"gatehouse/internal/versions"
 )
 
 // Verifier turns a person's bearer token into an identity; its errors for the client are *identity.Error.
@@ -30,8 +35,16 @@ type Verifier interface {
 type Options struct {
 	Verifier Verifier
 	Book     *approval.Book
-	Log      *slog.Logger
-	Version  string
+	Versions *versions.History
+	Glass    *breakglass.Book
+	Grants   *grant.Book
+	Catalogs Catalogs
+	Gate     *gate.Gate
+	// Policies are those in force, and Connections those that are configured.
+	Policies    func() *policy.Set
+	Connections []gate.Connection
+	Log         *slog.Logger
+	Version     string
 }
 
 // maxBody bounds a request's body, in bytes.
@@ -39,7 +52,7 @@ const maxBody = 64 << 10
 
 // New makes the handler; a missing part is an error.
 func New(o Options) (http.Handler, error) {
-	if o.Verifier == nil || o.Book == nil || o.Log == nil {
+	if o.Verifier == nil || o.Book == nil || o.Versions == nil || o.Glass == nil || o.Grants == nil || o.Catalogs == nil || o.Gate == nil || o.Policies == nil || o.Log == nil {
 		return nil, errors.New("api: every part is required")
 	}
 	mux := http.NewServeMux()
@@ -61,7 +74,7 @@ func New(o Options) (http.Handler, error) {
 // secured bounds bodies and sets the headers that keep pages to themselves.
 func secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		r.Body = http.MaxBytesReader(w, r.Body, bodyLimit(r))
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -111,9 +124,9 @@ func person(ctx context.Context) identity.Identity {
 func (s *service) problem(err error) error {
 	var e *approval.Error
 	if errors.As(err, &e) {
-		status := map[approval.Kind]int{approval.NotFound: 404, approval.NotAllowed: 403, approval.Conflict: 409}[e.Kind]
+		status := map[approval.Kind]int{approval.NotFound: 404, approval.NotAllowed: 403, approval.Conflict: 409, approval.Invalid: 422}[e.Kind]
 		if status != 0 {
-			return huma.NewError(status, e.Reason+" "+e.Remedy)
+			return huma.NewError(status, e.Text())
 		}
 	}
 	s.o.Log.Error("an API request failed", "error", err)
@@ -121,12 +134,12 @@ func (s *service) problem(err error) error {
 }
 
 type listInput struct {
-	State string `query:"state" enum:"pending,approved,denied,expired,withdrawn,running,done,unknown" doc:"only holds in this state"`
+	State string `query:"state" enum:"pending,approved,denied,expired,withdrawn,running,done,unknown,open,awaiting-review,reviewed" doc:"only what is in this state"`
 	Limit int    `query:"limit" minimum:"1" maximum:"500" default:"50"`
 }
 
 type idInput struct {
-	ID string `path:"id" pattern:"^ap-[a-z0-9]{1,40}$" doc:"the approval's id"`
+	ID string `path:"id" pattern:"^(ap|bg|gr)-[a-z0-9]{1,40}$" doc:"the approval's id"`
 }
 
 type answerInput struct {
@@ -154,18 +167,10 @@ func (s *service) register(api huma.API) {
 		return &output[Who]{Who{ID: p.ID, Name: p.Name, Groups: append([]string{}, p.Groups...)}}, nil
 	})
 	huma.Register(api, operation("list-approvals", "GET", "/approvals", "Held requests, newest first"), func(ctx context.Context, in *listInput) (*output[[]approval.View], error) {
-		list, err := s.o.Book.List(ctx, person(ctx), in.State, in.Limit)
-		if err != nil {
-			return nil, s.problem(err)
-		}
-		return &output[[]approval.View]{list}, nil
+		return answer(s, func() ([]approval.View, error) { return s.list(ctx, in.State, in.Limit) })
 	})
 	huma.Register(api, operation("get-approval", "GET", "/approvals/{id}", "One held request"), func(ctx context.Context, in *idInput) (*output[approval.View], error) {
-		v, err := s.o.Book.Get(ctx, person(ctx), in.ID)
-		if err != nil {
-			return nil, s.problem(err)
-		}
-		return &output[approval.View]{v}, nil
+		return answer(s, func() (approval.View, error) { return s.get(ctx, in.ID) })
 	})
 	for _, verb := range []string{"approve", "deny"} {
 		huma.Register(api, operation(verb, "POST", "/approvals/{id}/"+verb, strings.ToUpper(verb[:1])+verb[1:]+" a held request"), func(ctx context.Context, in *answerInput) (*output[approval.View], error) {
@@ -176,6 +181,11 @@ func (s *service) register(api huma.API) {
 			return &output[approval.View]{v}, nil
 		})
 	}
+	s.registerPolicies(api, operation)
+	s.registerBreakGlass(api, operation)
+	s.registerGrants(api, operation)
+	s.registerSessions(api, operation)
+	s.registerCatalog(api, operation)
 }
 
 //go:embed approval.html front.html
@@ -194,7 +204,7 @@ func front(w http.ResponseWriter, _ *http.Request) {
 	w.Write(b)
 }
 
-var idPattern = regexp.MustCompile(`^ap-[a-z0-9]{1,40}$`)
+var idPattern = regexp.MustCompile(`^(ap|bg|gr)-[a-z0-9]{1,40}$`)
 
 // page is what a hold's URL shows: how to answer it. It is the same for every id, known or not.
 func page(w http.ResponseWriter, r *http.Request) {
@@ -204,7 +214,10 @@ func page(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	if err := approvalPage.Execute(w, id); err != nil {
+	if err := approvalPage.Execute(w, struct {
+		ID     string
+		Window bool
+	}{id, strings.HasPrefix(id, "bg-")}); err != nil {
 		return // the client has left
 	}
 }

@@ -48,7 +48,8 @@ func TestAPI(t *testing.T) {
 	who := func(id string, groups ...string) identity.Identity {
 		return identity.Identity{Principal: policy.Principal{Kind: policy.User, ID: id, Name: id, Groups: groups}}
 	}
-	h, err := api.New(api.Options{Verifier: people{"ada": who("ada", "dba"), "x": who("x")}, Book: book, Log: log, Version: "1"})
+	other := newControl(t, false, nil)
+	h, err := api.New(api.Options{Verifier: people{"ada": who("ada", "dba"), "x": who("x")}, Book: book, Versions: other.versions, Glass: other.glass, Grants: other.grants, Gate: other.gate, Policies: other.set.Load, Catalogs: catalogs, Log: log, Version: "1"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,6 +57,7 @@ type demo struct {
 	o      Options
 	dir    string
 	issuer *issuer.Issuer
+	api    *api
 	store  login.Store
 	https  int
 	pg     int
@@ -66,6 +67,9 @@ type demo struct {
 // Run sets everything up, walks the tour, and stays up until ctx ends. Its error names the steps of the tour
 // that did not behave.
 func Run(ctx context.Context, o Options) error {
+	if _, err := exec.LookPath("curl"); err != nil {
+		return errors.New("curl was not found on PATH: install the package curl (Debian: apt-get install curl)")
+	}
 	if _, err := exec.LookPath("psql"); err != nil {
 		return errors.New("psql was not found on PATH: install the package postgresql-client (Debian: apt-get install postgresql-client)")
 	}
@@ -86,6 +90,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer stop()
+	defer d.api.server.Close()
 	if err := d.identities(); err != nil {
 		return err
 	}
@@ -192,6 +197,9 @@ func (d *demo) config(c *cluster.Cluster, password string) error {
 	}); err != nil {
 		return err
 	}
+	if d.api, err = d.startAPI(); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(d.path("policies"), 0o700); err != nil {
 		return err
 	}
@@ -221,8 +229,8 @@ connections:
     password: {file: %q}
     groups: [ai-agents]
     labels: %s
-`, d.https, d.pg, d.https, d.issuer.URL(), audience, issuer.ObjectID("group ai-agents"), issuer.ObjectID("group dba"), client,
-		c.URL(shop.Role, "", "shop"), d.path("database.password"), shop.Labels)
+%s`, d.https, d.pg, d.https, d.issuer.URL(), audience, issuer.ObjectID("group ai-agents"), issuer.ObjectID("group dba"), client,
+		c.URL(shop.Role, "", "shop"), d.path("database.password"), shop.Labels, d.api.config(d.path("api.secret")))
 	return errors.Join(
 		os.WriteFile(d.path("database.password"), []byte(password+"\n"), 0o600),
 		os.WriteFile(d.path("agent.secret"), []byte(d.issuer.Secret(agent)+"\n"), 0o600),
@@ -238,7 +246,15 @@ func (d *demo) policies() error {
 	if !errors.Is(err1, os.ErrNotExist) && (err1 != nil || err2 != nil || !bytes.Equal(now, before)) {
 		return err1
 	}
-	return errors.Join(os.WriteFile(copied, deploy.Starter, 0o600), os.WriteFile(file, deploy.Starter, 0o600))
+	return errors.Join(os.WriteFile(copied, deploy.Starter, 0o600), os.WriteFile(file, deploy.Starter, 0o600), fresh(d.path("policies/api.cedar"), apiPolicies))
+}
+
+// fresh writes a file where there is none.
+func fresh(path, text string) error {
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.WriteFile(path, []byte(text), 0o600)
 }
 
 // port is the preferred one where it is free, else any.
@@ -269,11 +285,12 @@ func (d *demo) identities() error {
 		return err
 	}
 	var env strings.Builder
-	fmt.Fprintf(&env, "# Sets up a terminal for the demo: psql is the agent, gatehouse is %s, who may approve.\n", person)
+	fmt.Fprintf(&env, "# Sets up a terminal for the demo: psql and curl with -H \"$AGENT\" are the agent, gatehouse is %s, who may approve.\n", person)
 	for _, one := range [][2]string{
 		{"GATEHOUSE_CONFIG", d.path("gatehouse.yaml")}, {"GATEHOUSE_HOME", d.path("home")}, {"GATEHOUSE_PROFILE", person},
 		{"PGHOST", "localhost"}, {"PGPORT", fmt.Sprint(d.pg)}, {"PGDATABASE", "shop"}, {"PGUSER", "agent"},
 		{"PGSSLMODE", "verify-full"}, {"PGSSLROOTCERT", d.path("tls.crt")}, {"PGPASSFILE", d.path("agent.pgpass")}, {"PSQLRC", "/dev/null"},
+		{"SHOP_API", fmt.Sprintf("https://localhost:%d/http/shop-api", d.https)}, {"CURL_CA_BUNDLE", d.path("tls.crt")}, {"AGENT", "@" + d.path("agent.header")},
 	} {
 		fmt.Fprintf(&env, "export %s=%s\n", one[0], quote(one[1]))
 	}
@@ -380,7 +397,11 @@ func (d *demo) passfile(ctx context.Context, bot login.Profile) error {
 	if err := os.WriteFile(next, []byte(fmt.Sprintf("localhost:%d:*:*:%s\n", d.pg, token)), 0o600); err != nil {
 		return err
 	}
-	return os.Rename(next, d.path("agent.pgpass"))
+	header := d.path("agent.header.next")
+	if err := os.WriteFile(header, []byte("Authorization: Bearer "+token+"\n"), 0o600); err != nil {
+		return err
+	}
+	return errors.Join(os.Rename(next, d.path("agent.pgpass")), os.Rename(header, d.path("agent.header")))
 }
 
 // tour walks the tour; then, unless that was all, the demo waits for its person.
@@ -423,9 +444,10 @@ func (d *demo) tour(ctx context.Context) error {
 // starter says whether the demo's policies are the starter set.
 func (d *demo) starter() bool {
 	files, err := filepath.Glob(d.path("policies/*.cedar"))
-	if err != nil || len(files) != 1 {
+	if err != nil || len(files) != 2 { // in order of their names
 		return false
 	}
-	text, err := os.ReadFile(files[0])
-	return err == nil && bytes.Equal(text, deploy.Starter)
+	own, err1 := os.ReadFile(files[0])
+	text, err2 := os.ReadFile(files[1])
+	return err1 == nil && err2 == nil && string(own) == apiPolicies && bytes.Equal(text, deploy.Starter)
 }

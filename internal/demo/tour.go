@@ -69,6 +69,17 @@ var shown = []step{
 		fails:   true,
 		want:    []string{"forbidden", "HINT:"},
 	},
+	{
+		title:   "An HTTP API: the agent's token goes in, the gateway's own credential goes on, labelled fields come back masked.",
+		command: `curl -sS --fail-with-body -H "$AGENT" "$SHOP_API/customers/2"`,
+		want:    []string{`"email":"j***@***.invalid"`, `"city":"Amiens"`},
+	},
+	{
+		title:   "Asking by a labelled value is refused, as a problem that an agent can act on.",
+		command: `curl -sS --fail-with-body -H "$AGENT" "$SHOP_API/customers?email=j%40shop.example"`,
+		fails:   true,
+		want:    []string{`"code":"policy_denied"`, "reveal field shop-api/customers#$..email"},
+	},
 }
 
 const update = `psql -c "UPDATE orders SET status = 'refunded' WHERE id = %d"`

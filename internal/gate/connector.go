@@ -36,6 +36,11 @@ type RowFilterer interface {
 	CheckRows(text string) error
 }
 
+// OnHTTPS is a connector whose connections are also reached on the gateway's own https listener: they need no listener
+// of their own. Its server then is an http.Handler too, has Takes(*http.Request) bool, and is served nil where it has
+// no listener.
+type OnHTTPS interface{ OnHTTPS() }
+
 // Server answers clients of one protocol.
 type Server interface {
 	// Serve accepts until ctx ends, then closes the listener, ends the sessions and returns.
@@ -75,6 +80,8 @@ type Connection struct {
 	Tags    []string
 	Groups  []string
 	Options any // what the connector's Decode returned
+	// Observe lets through what the policies would refuse or hold, and records what they say: see policy.Observing.
+	Observe bool
 }
 
 // Resource is the connection as policies see it: in its tags.

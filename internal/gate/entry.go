@@ -18,6 +18,7 @@ type Entry struct {
 	limit   policy.Limit
 	// concludes is set where the whole batch does nothing but end a transaction.
 	concludes bool
+	unsynced  atomic.Bool // its intent may not be on the disk yet, and has to be
 	closed    atomic.Bool
 }
 
@@ -32,10 +33,11 @@ type held struct {
 
 var errNoEntry = errors.New("gate: no entry: the request was not admitted, or is closed")
 
-func (s *Session) entries(batch []judged, h *held, concludes bool) []*Entry {
+func (s *Session) entries(batch []judged, h *held, concludes, unsynced bool) []*Entry {
 	out := make([]*Entry, len(batch))
 	for i := range batch {
 		out[i] = &Entry{session: s, number: batch[i].number, id: batch[i].id, held: h, concludes: concludes, limit: batch[i].decision.Limit}
+		out[i].unsynced.Store(unsynced)
 	}
 	if h != nil {
 		h.open = len(out)
@@ -59,11 +61,17 @@ func (e *Entry) Limit() policy.Limit {
 	return e.limit
 }
 
-// Ready says whether bytes of this request may go upstream now: it was admitted, is not closed, and its
-// session's token is still good.
+// Ready says whether bytes of this request may go upstream now: it was admitted, is not closed, its session's token
+// is still good, and where it writes its record is on the disk: Ready waits for that.
 func (e *Entry) Ready() error {
 	if !e.Open() {
 		return errNoEntry
+	}
+	if e.unsynced.Load() {
+		if err := e.session.recording.Sync(); err != nil {
+			return e.session.unrecorded(err)
+		}
+		e.unsynced.Store(false)
 	}
 	return e.session.live(e.concludes)
 }

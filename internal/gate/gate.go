@@ -8,23 +8,31 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"gatehouse/internal/policy"
 )
 
-// Config is what a gate is made of; every part is required.
+// Config is what a gate is made of; every part is required but BreakGlass and Grants.
 type Config struct {
 	// Policies returns the set in force. It is asked before every batch.
 	Policies  func() *policy.Set
 	Recorder  Recorder
 	Approvals Approvals
-	Log       *slog.Logger
-	Now       func() time.Time
+	// BreakGlass is nil where nobody can break the glass.
+	BreakGlass BreakGlass
+	// Grants is nil where there are none.
+	Grants Grants
+	Log    *slog.Logger
+	Now    func() time.Time
 }
 
 // Gate admits requests. Safe for concurrent use.
-type Gate struct{ cfg Config }
+type Gate struct {
+	cfg  Config
+	live sync.Map // *Live by id
+}
 
 // New makes a gate; a missing part is an error.
 func New(c Config) (*Gate, error) {
@@ -36,7 +44,8 @@ func New(c Config) (*Gate, error) {
 
 // Admit takes a batch from understood to allowed: touches, decision, one write, holds, recheck. All of
 // it or none: on an error nothing of the batch may be forwarded, and its requests are recorded as
-// refused. It blocks while the batch is held; when ctx ends first the hold is withdrawn.
+// refused. What writes is on the disk when its entry is Ready. It blocks while the batch is held; when ctx ends first
+// nothing runs, and the hold is withdrawn where the cause is ErrWithdrawn.
 //
 // A *Refusal is for the client. One goroutine at a time calls it for a session.
 func (g *Gate) Admit(ctx context.Context, s *Session, batch []Request) ([]*Entry, error) {
@@ -46,7 +55,8 @@ func (g *Gate) Admit(ctx context.Context, s *Session, batch []Request) ([]*Entry
 	}
 	s.refresh()
 	judged, refusal := s.judge(ctx, batch)
-	if err := s.recordIntent(judged, refusal); err != nil {
+	unsynced, err := s.recordIntent(judged, refusal)
+	if err != nil {
 		return nil, s.unrecorded(err)
 	}
 	if refusal != nil {
@@ -56,5 +66,5 @@ func (g *Gate) Admit(ctx context.Context, s *Session, batch []Request) ([]*Entry
 	if err != nil {
 		return nil, err
 	}
-	return s.entries(judged, hold, ending), nil
+	return s.entries(judged, hold, ending, unsynced), nil
 }

@@ -95,6 +95,8 @@ type ask struct {
 	text      string
 	recheck   func() error
 	concludes bool
+	settings  map[string]string
+	unbound   error
 }
 
 func (a *ask) Touches(context.Context) ([]policy.Touch, error) {
@@ -113,6 +115,11 @@ func (a *ask) Touches(context.Context) ([]policy.Touch, error) {
 
 func (a *ask) Intent() gate.Intent {
 	return gate.Intent{Text: a.action + a.text, Durable: a.action == "update"}
+}
+func (a *ask) Bound(context.Context) (gate.Intent, error) {
+	i := a.Intent()
+	i.Settings = a.settings
+	return i, a.unbound
 }
 func (a *ask) Preview(context.Context) (gate.Preview, error) { return gate.Preview{}, nil }
 func (a *ask) Recheck(context.Context) error {
@@ -167,6 +174,17 @@ func (r *recorder) Append(durable bool, events ...gate.Event) error {
 	return nil
 }
 
+func (r *recorder) Sync() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.calls++
+	if r.fail > 0 && r.calls >= r.fail {
+		return errors.New("disk full")
+	}
+	r.events = append(r.events, "synced")
+	return nil
+}
+
 func (r *recorder) Close(e gate.SessionEnd) error {
 	return r.Append(false, gate.Event{Kind: gate.SessionClosed})
 }
@@ -184,11 +202,16 @@ type book struct {
 	err      error
 	hold     gate.Hold
 	started  int
+	voided   int
+	open     int
 	finished []string
 }
 
 func (b *book) Open(_ context.Context, h gate.Hold) (gate.Ticket, error) {
 	b.hold = h
+	if b.err == nil {
+		b.open++
+	}
 	return gate.Ticket{ID: "ap-1", URL: "https://gw/approvals/ap-1"}, b.err
 }
 
@@ -206,6 +229,9 @@ func (b *book) Start(_ context.Context, id, hash string) error {
 	b.started++
 	return nil
 }
+
+func (b *book) Void(context.Context, string, string) error { b.voided++; return nil }
+func (b *book) Leave(string)                               { b.open-- }
 
 func (b *book) Finish(_ context.Context, id string, o gate.Outcome) error {
 	b.finished = append(b.finished, o.Status)
@@ -268,6 +294,33 @@ func TestAdmitRecordsBeforeItReturns(t *testing.T) {
 	}
 	if _, err := w.admit(s, &ask{action: "read"}); err == nil {
 		t.Error("a closed session admits")
+	}
+}
+
+// TestWritesAreOnTheDiskBeforeTheyAreReady: what writes, and what stands in a batch with it, is not ready before its
+// record is on the disk, and never where it does not get there.
+func TestWritesAreOnTheDiskBeforeTheyAreReady(t *testing.T) {
+	w := newWorld(t)
+	w.policies(`permit(principal, action, resource);`)
+	s := w.open()
+	entries, err := w.admit(s, &ask{action: "read"}, &ask{action: "update"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if err := e.Ready(); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(w.recorder.log(), "synced") {
+			t.Errorf("ready, and not on the disk:\n%s", w.recorder.log())
+		}
+	}
+	if entries, err = w.admit(s, &ask{action: "update"}); err != nil {
+		t.Fatal(err)
+	}
+	w.recorder.fail = w.recorder.calls + 1
+	for range 2 {
+		wantRefusal(t, entries[0].Ready(), gate.Unavailable, "recording")
 	}
 }
 
@@ -349,6 +402,14 @@ func TestHeldDoesNotRun(t *testing.T) {
 		"text changed meanwhile": {func(w *world, a *ask) {
 			w.book.during = func() { a.text = " more" }
 		}, gate.ApprovalRequired, "stands on changed"},
+		"settings changed meanwhile": {func(w *world, a *ask) {
+			a.settings = map[string]string{"DateStyle": "ISO, MDY"}
+			w.book.during = func() { a.settings = map[string]string{"DateStyle": "ISO, DMY"} }
+		}, gate.ApprovalRequired, "stands on changed"},
+		"not to be looked at meanwhile": {func(w *world, a *ask) {
+			w.book.during = func() { a.unbound = errors.New("no database") }
+		}, gate.Unavailable, "error of its own"},
+		"not to be looked at": {func(w *world, a *ask) { a.unbound = errors.New("no database") }, gate.Unavailable, "error of its own"},
 		"recheck failed": {func(w *world, a *ask) {
 			a.recheck = func() error { return errors.New("gone") }
 		}, gate.Unavailable, "error of its own"},
@@ -360,8 +421,11 @@ func TestHeldDoesNotRun(t *testing.T) {
 			tt.set(w, a)
 			_, err := w.admit(s, a)
 			wantRefusal(t, err, tt.code, tt.reason)
-			if w.book.started != 0 {
-				t.Error("it was started")
+			if w.book.started != 0 || w.book.open != 0 {
+				t.Error("it was started, or somebody still waits for it")
+			}
+			if changed := strings.HasSuffix(name, "meanwhile") || name == "recheck failed"; (w.book.voided == 1) != changed {
+				t.Errorf("voided %d times", w.book.voided)
 			}
 			if got := w.recorder.log(); !strings.HasSuffix(got, "1 response refused") && !strings.Contains(got, "1 response refused\n") {
 				t.Errorf("recorded\n%s", got)
@@ -370,13 +434,68 @@ func TestHeldDoesNotRun(t *testing.T) {
 	}
 }
 
-func TestCancelWithdraws(t *testing.T) {
-	w := newWorld(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	w.book.during = cancel
-	_, err := w.gate.Admit(ctx, w.open(), []gate.Request{&ask{action: "update"}})
-	if r := wantRefusal(t, err, gate.ApprovalRequired, "withdrawn"); r.SQLState != "57014" {
-		t.Errorf("state %s", r.SQLState)
+// TestEndOfTheWait: who cancels withdraws the request, who leaves can send it again.
+func TestEndOfTheWait(t *testing.T) {
+	for cause, want := range map[error]string{gate.ErrWithdrawn: "withdrawn", nil: "stays open"} {
+		w := newWorld(t)
+		ctx, cancel := context.WithCancelCause(context.Background())
+		w.book.during = func() { cancel(cause) }
+		_, err := w.gate.Admit(ctx, w.open(), []gate.Request{&ask{action: "update"}})
+		if r := wantRefusal(t, err, gate.ApprovalRequired, want); r.SQLState != "57014" {
+			t.Errorf("state %s", r.SQLState)
+		}
+		if (w.book.voided == 1) != (cause != nil) || w.book.open != 0 {
+			t.Errorf("%v: voided %d times, %d wait", cause, w.book.voided, w.book.open)
+		}
+	}
+}
+
+// TestDiffers: what an approval does not fit for is said in words, and never by a value.
+func TestDiffers(t *testing.T) {
+	base := func() *gate.Hold {
+		return &gate.Hold{
+			Principal: policy.Principal{Kind: policy.Agent, ID: "bot", Groups: []string{"a", "b"}}, Connection: "orders",
+			Intents: []gate.Intent{{Prepare: true, Text: "x"}, {
+				Received: "/* 1 */ update", Text: "UPDATE t SET a = 'secret'", Parameters: []gate.Parameter{{Type: 25, Value: []byte("secret")}},
+				Settings: map[string]string{"DateStyle": "ISO, MDY"}, Objects: []gate.Object{{Kind: "relation", Name: "t", ID: "1", Version: "a"}},
+			}},
+			Previews: []gate.Preview{{}, {Statement: "UPDATE t SET a = $1"}},
+			Needs:    []policy.Approval{{Group: "dba", Quorum: 1}},
+		}
+	}
+	for want, change := range map[string]func(*gate.Hold){
+		"": func(h *gate.Hold) {
+			h.Intents = h.Intents[1:]
+			h.Previews = h.Previews[1:]
+			h.Intents[0].Received = "other"
+			h.Principal.Groups = []string{"b", "a"}
+		},
+		"a value in the text is another one":         func(h *gate.Hold) { h.Intents[1].Text = "UPDATE t SET a = 'public'" },
+		"parameter $1 is another one":                func(h *gate.Hold) { h.Intents[1].Parameters[0].Value = []byte("secret2") },
+		"parameter $2 is another one":                func(h *gate.Hold) { h.Intents[1].Parameters = append(h.Intents[1].Parameters, gate.Parameter{}) },
+		`DateStyle was "ISO, MDY" and is "ISO, DMY"`: func(h *gate.Hold) { h.Intents[1].Settings = map[string]string{"DateStyle": "ISO, DMY"} },
+		"the relation t was changed or replaced": func(h *gate.Hold) {
+			h.Intents[1].Objects = []gate.Object{{Kind: "relation", Name: "t", ID: "1", Version: "b"}}
+		},
+		"it stood outside of a transaction and stands in transaction": func(h *gate.Hold) { h.Intents[1].Position = "in transaction" },
+		"your groups are others": func(h *gate.Hold) { h.Principal.Groups = []string{"a"} },
+		"not alike":              func(h *gate.Hold) { h.Intents[1].Text = "DELETE FROM t"; h.Previews[1].Statement = "DELETE FROM t" },
+	} {
+		h, from := base(), base()
+		change(h)
+		what, alike := h.Differs(from)
+		got := strings.Join(what, "; ")
+		if !alike {
+			got = "not alike"
+		}
+		if got != want || strings.Contains(got, "secret") || (h.Digest() == from.Digest()) != (want == "") {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	h, from := base(), base()
+	h.Needs[0].Group = "board"
+	if what, ok := h.Differs(from); !ok || what[0] != "the policies ask for other approvals" {
+		t.Error(what)
 	}
 }
 

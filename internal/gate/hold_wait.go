@@ -2,9 +2,6 @@ package gate
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,12 +17,16 @@ func (s *Session) hold(ctx context.Context, batch []judged) (*held, error) {
 	if len(needs) == 0 {
 		return nil, nil
 	}
-	h, number := s.describe(ctx, batch, needs)
+	h, number, err := s.describe(ctx, batch, needs)
+	if err != nil {
+		return nil, s.abandon(batch, err)
+	}
 	approvals := s.gate.cfg.Approvals
 	ticket, err := approvals.Open(ctx, h)
 	if err != nil {
 		return nil, s.abandon(batch, asUnavailable(s, err))
 	}
+	defer approvals.Leave(ticket.ID)
 	note := func(durable bool, a ApprovalBody) error {
 		a.ID, a.Hash = ticket.ID, h.Hash
 		if err := s.recording.Append(durable, Event{Kind: Approved, Request: number, Body: a}); err != nil {
@@ -38,7 +39,7 @@ func (s *Session) hold(ctx context.Context, batch []judged) (*held, error) {
 	}
 	answer, err := s.wait(ctx, ticket)
 	if err != nil {
-		return nil, s.abandon(batch, errors.Join(withdrawn(ticket), note(false, ApprovalBody{State: "withdrawn"})))
+		return nil, s.abandon(batch, s.unanswered(ctx, ticket, note))
 	}
 	by := strings.Join(answer.By, ", ")
 	if err := note(false, ApprovalBody{State: answer.State, By: by, Reason: answer.Reason}); err != nil {
@@ -48,15 +49,26 @@ func (s *Session) hold(ctx context.Context, batch []judged) (*held, error) {
 		return nil, s.abandon(batch, unapproved(ticket, answer, by))
 	}
 	if err := s.recheck(ctx, batch, h); err != nil {
-		return nil, s.abandon(batch, errors.Join(err, note(false, ApprovalBody{State: "void", Reason: "something changed while it waited"})))
+		why := "something changed while it waited"
+		return nil, s.abandon(batch, errors.Join(err, note(false, ApprovalBody{State: "void", Reason: why}), approvals.Void(context.WithoutCancel(ctx), ticket.ID, why)))
 	}
 	if err := approvals.Start(ctx, ticket.ID, h.Hash); err != nil {
 		return nil, s.abandon(batch, asUnavailable(s, err))
 	}
-	if err := note(true, ApprovalBody{State: "running", By: by}); err != nil {
+	if err := note(true, ApprovalBody{State: "running", By: by, Version: s.version}); err != nil {
 		return nil, errors.Join(err, approvals.Finish(context.WithoutCancel(ctx), ticket.ID, Outcome{Status: "error", Error: "not forwarded: the recording cannot be written"}))
 	}
 	return &held{id: ticket.ID}, nil
+}
+
+// unanswered ends a wait that the client ended: one that took its request back has withdrawn it, one that only stopped
+// waiting has left it to be sent again.
+func (s *Session) unanswered(ctx context.Context, t Ticket, note func(bool, ApprovalBody) error) error {
+	if !errors.Is(context.Cause(ctx), ErrWithdrawn) {
+		return errors.Join(left(t, context.Cause(ctx)), note(false, ApprovalBody{State: "left"}))
+	}
+	return errors.Join(withdrawn(t), note(false, ApprovalBody{State: "withdrawn"}),
+		s.gate.cfg.Approvals.Void(context.WithoutCancel(ctx), t.ID, "cancelled by the client"))
 }
 
 // wait blocks until people have answered, while the connector keeps its client company.
@@ -84,12 +96,16 @@ func needsOf(batch []judged) []policy.Approval {
 }
 
 // describe puts a hold together as its approvers will see it, and says which request it is recorded with.
-func (s *Session) describe(ctx context.Context, batch []judged, needs []policy.Approval) (Hold, uint64) {
+func (s *Session) describe(ctx context.Context, batch []judged, needs []policy.Approval) (Hold, uint64, error) {
 	h := Hold{Session: s.id, Principal: s.identity.Principal, Connection: s.connection.Name, Needs: needs}
 	var number uint64
 	for i := range batch {
 		j := &batch[i]
-		h.Intents = append(h.Intents, j.intent)
+		bound, err := j.request.Bound(ctx)
+		if err != nil {
+			return h, 0, s.unchecked(j, err)
+		}
+		h.Intents = append(h.Intents, bound)
 		if j.decision.Effect == policy.Hold && number == 0 {
 			number, h.RequestID = j.number, j.id
 		}
@@ -110,22 +126,17 @@ func (s *Session) describe(ctx context.Context, batch []judged, needs []policy.A
 		}
 		h.Previews = append(h.Previews, preview)
 	}
-	h.Hash = h.digest()
-	return h, number
+	h.Hash = h.Digest()
+	return h, number, nil
 }
 
-// digest is the hash that binds an approval: over who asks, where, and all that will run.
-func (h *Hold) digest() string {
-	b, err := json.Marshal(struct {
-		Principal  policy.Principal
-		Connection string
-		Intents    []Intent
-	}{h.Principal, h.Connection, h.Intents})
-	if err != nil { // none of these types can fail to marshal
-		return ""
+// unchecked is the refusal where a held request could not be looked at.
+func (s *Session) unchecked(j *judged, err error) error {
+	if r, ok := AsRefusal(err); ok {
+		return r
 	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
+	s.gate.cfg.Log.Error("a held request could not be looked at", "session", s.id, "request", j.id, "error", err)
+	return internalError()
 }
 
 // recheck looks again at all that can have changed while a batch was held.
@@ -134,24 +145,27 @@ func (s *Session) recheck(ctx context.Context, batch []judged, h Hold) error {
 		return err
 	}
 	s.refresh()
+	if s.barred != nil {
+		return s.barred
+	}
 	var now Hold
 	now.Principal, now.Connection = h.Principal, h.Connection
 	for i := range batch {
 		j := &batch[i]
 		if err := j.request.Recheck(ctx); err != nil {
-			if r, ok := AsRefusal(err); ok {
-				return r
-			}
-			s.gate.cfg.Log.Error("a held request could not be checked again", "session", s.id, "request", j.id, "error", err)
-			return internalError()
+			return s.unchecked(j, err)
 		}
-		now.Intents = append(now.Intents, j.request.Intent())
+		bound, err := j.request.Bound(ctx)
+		if err != nil {
+			return s.unchecked(j, err)
+		}
+		now.Intents = append(now.Intents, bound)
 		d := s.slice.Decide(j.touches)
 		if d.Effect == policy.Refuse || d.Effect == policy.Hold && !subset(d.Approvals, h.Needs) {
 			return changed("The policies changed while the request waited, and it is not permitted as it was approved.")
 		}
 	}
-	if h.Hash == "" || now.digest() != h.Hash {
+	if h.Hash == "" || now.Digest() != h.Hash {
 		return changed("What the request stands on changed while it waited, so its approval does not fit any more.")
 	}
 	return nil
@@ -204,6 +218,19 @@ func withdrawn(t Ticket) *Refusal {
 		Code:     ApprovalRequired,
 		Reason:   fmt.Sprintf("The request was cancelled while it waited for approval %s, which is withdrawn.", t.ID),
 		Remedy:   "Send the request again when it is wanted.",
+		SQLState: "57014",
+	}
+}
+
+func left(t Ticket, cause error) *Refusal {
+	why := "Nobody waits for it any more"
+	if errors.Is(cause, ErrWaitedEnough) {
+		why = "The client's own limit of time for a statement is over"
+	}
+	return &Refusal{
+		Code:     ApprovalRequired,
+		Reason:   fmt.Sprintf("%s: approval %s stays open until %s.", why, t.ID, t.Expires.UTC().Format("15:04:05 MST")),
+		Remedy:   "Send exactly the same request again: once it is approved it runs, once.",
 		SQLState: "57014",
 	}
 }

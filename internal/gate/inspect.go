@@ -20,6 +20,13 @@ type Inspector interface {
 	Grants(context.Context, []*policy.Slice) (string, error)
 }
 
+// Guide is an inspector that says how clients reach its connection.
+type Guide interface {
+	// Clients are commands or sentences for people to read; listener is the connector's own, empty where there is none,
+	// and base the gateway's https URL.
+	Clients(base, listener string) []string
+}
+
 // Description is a connection as it is configured.
 type Description struct {
 	// Target is where it is: postgres://db.internal:5432/orders.

@@ -24,8 +24,12 @@ type judged struct {
 type decided struct {
 	decision policy.Decision
 	count    int             // of the touches
+	broken   *Broken         // nil: nobody breaks the glass
 	body     json.RawMessage // the DecisionBody as it is recorded, where nothing was refused
 }
+
+// undecided is what was not decided: the zero value refuses.
+var undecided = &decided{}
 
 // maxDecided bounds what a session remembers.
 const maxDecided = 256
@@ -37,7 +41,9 @@ func (s *Session) decide(touches []policy.Touch) *decided {
 		return d
 	}
 	d := &decided{decision: s.slice.Decide(touches), count: len(touches)}
-	body := DecisionBody{Decision: d.decision, Version: s.version, Touches: lines(touches)}
+	d.broken = s.without(touches, d.decision)
+	body := DecisionBody{Decision: d.decision, Version: s.version, BreakGlass: d.broken, Grants: s.grantIDs()}
+	body.state(touches, s.slice)
 	var err error
 	if d.body, err = json.Marshal(body); err != nil {
 		d.body = nil
@@ -65,11 +71,12 @@ func (s *Session) judge(ctx context.Context, batch []Request) ([]judged, *Refusa
 	for i, r := range batch {
 		s.requests++
 		j := &out[i]
-		j.request, j.number, j.id, j.decided = r, s.requests, s.requestID(s.requests), &decided{}
+		j.request, j.number, j.id, j.decided = r, s.requests, s.requestID(s.requests), undecided
 		refusal := s.judgeOne(ctx, j)
 		j.refused = refusal != nil && first == nil
 		if j.refused {
 			refusal.RequestID = j.id
+			s.suggestGrant(refusal)
 			first = refusal
 		}
 	}
@@ -95,6 +102,10 @@ func (s *Session) judgeOne(ctx context.Context, j *judged) *Refusal {
 		return &Refusal{Code: NotUnderstood, Reason: "What the request does was not understood.", Remedy: "Send a simpler request."}
 	}
 	j.decided = s.decide(touches)
+	if s.barred != nil && !concludes([]Request{j.request}) {
+		own := *s.barred
+		return &own
+	}
 	if j.decision.Effect == policy.Permit || j.decision.Effect == policy.Hold && len(j.decision.Approvals) > 0 {
 		return nil
 	}
@@ -147,17 +158,18 @@ func list(one, many string, ids []string) string {
 }
 
 // recordIntent writes what was asked and decided, in one append, before anything is forwarded. The
-// requests of a refused batch are closed at once.
-func (s *Session) recordIntent(batch []judged, refusal *Refusal) error {
+// requests of a refused batch are closed at once. unsynced says that it has to be on the disk before the batch is
+// forwarded, and may not be yet.
+func (s *Session) recordIntent(batch []judged, refusal *Refusal) (unsynced bool, err error) {
 	events := make([]Event, 0, 3*len(batch))
 	durable := false
 	for i := range batch {
 		j := &batch[i]
 		var body any = j.body
 		if j.refused || j.body == nil {
-			body = j.refusedBody(s.version, refusal)
+			body = j.refusedBody(s, refusal)
 		}
-		durable = durable || refusal == nil && j.intent.Durable
+		durable = durable || refusal == nil && (j.intent.Durable || j.broken != nil)
 		events = append(events,
 			Event{Kind: Requested, Request: j.number, Body: RequestBody{ID: j.id, Intent: j.intent.bounded()}},
 			Event{Kind: Decided, Request: j.number, Body: body})
@@ -169,15 +181,29 @@ func (s *Session) recordIntent(batch []judged, refusal *Refusal) error {
 			events = append(events, Event{Kind: Responded, Request: j.number, Body: o})
 		}
 	}
-	return s.recording.Append(durable, events...)
+	held := durable && len(needsOf(batch)) > 0
+	if err := s.recording.Append(held, events...); err != nil {
+		return false, err
+	}
+	if refusal == nil {
+		s.alarm(batch)
+	}
+	return durable && !held, nil
 }
 
 // refusedBody is the decision as it is recorded where it is not remembered. What was refused for another
 // reason than the policies has no decision of theirs.
-func (j *judged) refusedBody(version string, refusal *Refusal) DecisionBody {
-	body := DecisionBody{Version: version, Touches: lines(j.touches)}
+func (j *judged) refusedBody(s *Session, refusal *Refusal) DecisionBody {
+	body := DecisionBody{Version: s.version}
+	switch {
+	case len(j.touches) > 0:
+		body.state(j.touches, s.slice)
+	case j.refused && len(refusal.Missing) > 0:
+		body.Partial = true
+		body.state(refusal.Missing, s.slice)
+	}
 	if j.decided != nil {
-		body.Decision = j.decision
+		body.Decision, body.BreakGlass, body.Grants = j.decision, j.broken, s.grantIDs()
 	}
 	if j.refused {
 		body.Refusal = refusal

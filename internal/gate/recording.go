@@ -51,6 +51,8 @@ type Recording interface {
 	// Append writes the events, in order and together. When it returns nil they are in the journal
 	// file; with durable they are on the disk as well. After an error nothing may be forwarded.
 	Append(durable bool, events ...Event) error
+	// Sync is back when everything that was appended before is on the disk.
+	Sync() error
 	// Close writes the last event, a SessionClosed. Appending after it fails.
 	Close(SessionEnd) error
 }
@@ -66,6 +68,8 @@ type SessionInfo struct {
 	// Attributes are what the client said of itself (application_name); they decide nothing.
 	Attributes    map[string]string `json:"attributes,omitempty"`
 	PolicyVersion string            `json:"policy_version"`
+	// Connect is the decision on connecting. Where it refuses, it is the session's first request too.
+	Connect *DecisionBody `json:"connect,omitempty"`
 }
 
 // SessionEnd is the body of SessionClosed.
@@ -86,7 +90,17 @@ type RequestBody struct {
 type DecisionBody struct {
 	Decision policy.Decision `json:"decision"`
 	Touches  []string        `json:"touches,omitempty"`
-	Version  string          `json:"policy_version"`
+	// Facts are those of each touch, in the same order. Judged reads them.
+	Facts []Fact `json:"facts,omitempty"`
+	// Places are where the things are that were touched: all that each is part of, nearest first.
+	Places [][]policy.Entity `json:"places,omitempty"`
+	// Partial is set where the request was refused before all of its touches were known.
+	Partial bool   `json:"partial,omitempty"`
+	Version string `json:"policy_version"`
+	// BreakGlass is set where the decision was made while somebody broke the glass.
+	BreakGlass *Broken `json:"break_glass,omitempty"`
+	// Grants are the ids of those that it was made with.
+	Grants []string `json:"grants,omitempty"`
 	// Refusal is what the client was told, where the request was refused.
 	Refusal *Refusal `json:"refusal,omitempty"`
 }
@@ -98,6 +112,8 @@ type ApprovalBody struct {
 	By     string `json:"by,omitempty"`
 	Reason string `json:"reason,omitempty"`
 	Hash   string `json:"hash,omitempty"`
+	// Version names, where the request runs now, the policies by which it was looked at again.
+	Version string `json:"policy_version,omitempty"`
 }
 
 // StreamBody is the body of StreamBytes: what a client sent into an open request. It is not kept whole; the

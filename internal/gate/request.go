@@ -15,6 +15,9 @@ type Request interface {
 	// Intent is what will run. It is recorded, hashed and shown to an approver. It is asked for
 	// also when Touches failed; then it carries what the client sent.
 	Intent() Intent
+	// Bound is the intent with everything that an approval is bound to: the versions that the objects have now,
+	// and the settings. It is asked for only where a request is held.
+	Bound(context.Context) (Intent, error)
 	// Preview is what an approver sees of the effect before it runs.
 	Preview(context.Context) (Preview, error)
 	// Recheck is called after a hold. It fails when anything that the decision stood on has changed.
@@ -63,6 +66,8 @@ type Object struct {
 
 // Preview is what an approver sees of the effect before it runs. Every field may be empty.
 type Preview struct {
-	Summary string   `json:"summary,omitempty"`
-	Lines   []string `json:"lines,omitempty"`
+	Summary string `json:"summary,omitempty"`
+	// Statement is what will run with every value taken out: what may be told to people outside of the gateway.
+	Statement string   `json:"statement,omitempty"`
+	Lines     []string `json:"lines,omitempty"`
 }

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +30,9 @@ type Opening struct {
 	// the connector tells its client, and ends Admit's context when the client leaves or cancels. It may
 	// be nil.
 	Waiting func(Ticket) (over func())
+	// Kill ends the session from outside, at any time, more than once too; the refusal is what the client is told. It must not
+	// wait for the session. Nil: nobody can.
+	Kill func(reason string, r *Refusal)
 }
 
 // Session is one principal on one connection, from accept to close.
@@ -36,6 +41,7 @@ type Session struct {
 	id         string
 	identity   identity.Identity
 	connection Connection
+	source     string // the client's address, without its port
 	waiting    func(Ticket) (over func())
 	recording  Recording
 
@@ -45,6 +51,10 @@ type Session struct {
 	version  string // of the policies that slice is from
 	requests uint64
 	decided  map[*policy.Touch]*decided // by the first touch of a list
+	plain    *policy.Slice              // what slice would be without broken glass
+	broken   []*Window                  // in which the glass is broken for slice
+	granted  []*Grant                   // that slice is made with
+	barred   *Refusal                   // why the policies that came since let it connect no more
 
 	mu     sync.Mutex
 	ended  *Refusal // why no request starts any more
@@ -65,9 +75,14 @@ func (g *Gate) Open(ctx context.Context, o Opening) (*Session, error) {
 		id:         newID("s-"),
 		identity:   o.Identity,
 		connection: o.Connection,
+		source:     sourceOf(o.Client),
 		waiting:    o.Waiting,
 	}
 	s.refresh()
+	connecting := s.connectTouch()
+	body := DecisionBody{Decision: s.slice.Decide(connecting), Version: s.version}
+	body.BreakGlass, body.Grants = s.without(connecting, body.Decision), s.grantIDs()
+	body.state(connecting, s.slice)
 	recording, err := g.cfg.Recorder.Open(SessionInfo{
 		ID:            s.id,
 		Opened:        now,
@@ -77,25 +92,62 @@ func (g *Gate) Open(ctx context.Context, o Opening) (*Session, error) {
 		Client:        o.Client,
 		Attributes:    o.Attributes,
 		PolicyVersion: s.version,
+		Connect:       &body,
 	})
 	if err != nil {
 		return nil, s.unrecorded(err)
 	}
 	s.recording = recording
-	if refusal := s.connect(); refusal != nil {
-		err := s.recordIntent([]judged{{id: s.requestID(1), number: 1, refused: true, decided: s.decide(s.connectTouch())}}, refusal)
+	if refusal := s.barred; refusal != nil {
+		_, err := s.recordIntent([]judged{{id: s.requestID(1), number: 1, refused: true, decided: s.decide(s.connectTouch())}}, refusal)
 		s.requests = 1
 		return nil, errors.Join(refusal, err, s.Close("error", "may not connect"))
 	}
+	g.live.Store(s.id, &Live{ID: s.id, Opened: now, Principal: o.Identity.Principal, Connection: o.Connection.Name, Protocol: o.Protocol, Client: o.Client, kill: o.Kill})
 	return s, nil
 }
 
-// refresh takes up the policies in force.
+// refresh takes up the policies in force, what they say now where they read the time, and whether the glass is broken.
+// A session that they would not let connect stays, and does nothing more than end its transaction.
 func (s *Session) refresh() {
-	if set := s.gate.cfg.Policies(); set != s.set {
-		s.set, s.slice, s.version = set, set.For(s.identity.Principal), set.Version()
-		s.decided = nil
+	set, broken, granted := s.gate.cfg.Policies(), s.windows(), s.grants()
+	same := slices.Equal(broken, s.broken) && slices.Equal(granted, s.granted)
+	if set == s.set && !set.Momentary() && same {
+		return
 	}
+	slice, plain := s.slices(set, broken, granted)
+	if slice == s.slice && same {
+		return
+	}
+	s.set, s.slice, s.plain, s.broken, s.granted, s.version = set, slice, plain, broken, granted, set.Version()
+	s.decided = nil
+	s.barred = s.connect()
+}
+
+// slices are what a set says to the principal now with its grants, in the windows that are open and without them.
+func (s *Session) slices(set *policy.Set, broken []*Window, grants []*Grant) (now, plain *policy.Slice) {
+	who := granted(s.identity.Principal, grants)
+	at := policy.Moment{Millis: s.gate.cfg.Now().UnixMilli(), Source: s.source}
+	plain = set.At(who, at)
+	now = plain
+	if len(broken) > 0 {
+		now = set.At(breaking(who, broken), at)
+	}
+	if s.connection.Observe {
+		now, plain = now.Observing(), plain.Observing()
+	}
+	return now, plain
+}
+
+// sourceOf is an address without its port; "" where it is none.
+func sourceOf(client string) string {
+	if ap, err := netip.ParseAddrPort(client); err == nil {
+		return ap.Addr().Unmap().String()
+	}
+	if a, err := netip.ParseAddr(client); err == nil {
+		return a.Unmap().String()
+	}
+	return ""
 }
 
 func (s *Session) connectTouch() []policy.Touch {
@@ -154,6 +206,7 @@ func (s *Session) Close(reason, detail string) error {
 	if closed || s.recording == nil {
 		return nil
 	}
+	s.gate.live.Delete(s.id)
 	return s.recording.Close(SessionEnd{Closed: s.gate.cfg.Now(), Reason: reason, Detail: detail, Requests: s.requests})
 }
 
