@@ -6,6 +6,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FLAGS    := -trimpath
 FUZZTIME ?= 60s
 STATEMENTS ?= 1000000
+FUZZLIMIT  ?= 12h
 ARGS     ?=
 
 # PostgreSQL's parser is C.
@@ -34,7 +35,7 @@ test: deps build ## everything that is quick, with the race detector
 	go test -race -timeout 10m ./...
 
 test-all: deps-all build ## the end-to-end tests at full length, and each fuzz target for 10s
-	GATEHOUSE_TEST_ALL=1 go test -race -timeout 60m ./test/...
+	GATEHOUSE_TEST_ALL=1 go test -race -p 1 -timeout 60m ./test/...
 	scripts/fuzz 10s
 
 lint: deps ## gofmt, go vet, staticcheck
@@ -45,9 +46,9 @@ lint: deps ## gofmt, go vet, staticcheck
 bench: deps build ## measure what the gateway costs
 	go run ./test/bench $(ARGS)
 
-fuzz: deps ## each fuzz target for FUZZTIME (60s), then STATEMENTS (a million) generated statements
+fuzz: deps ## each fuzz target for FUZZTIME (60s), then STATEMENTS (a million) generated statements, for FUZZLIMIT (12h) at most
 	scripts/fuzz $(FUZZTIME)
-	go test -v -timeout 72h ./test/canary -args -seed 0 -statements $(STATEMENTS)
+	go test -v -timeout 0 ./test/canary -args -seed 0 -statements $(STATEMENTS) -for $(FUZZLIMIT)
 
 clean: ## remove what was built
 	rm -rf bin

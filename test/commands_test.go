@@ -24,7 +24,7 @@ func TestHelp(t *testing.T) {
 		return string(out), cmd.ProcessState.ExitCode()
 	}
 	for _, command := range []string{
-		"demo", "serve", "config validate", "connections", "connections list", "connections show", "connections check", "connections grants", "policy check", "login", "logout", "token",
+		"demo", "serve", "config validate", "connections", "connections list", "connections show", "connections check", "connections grants", "connections snapshot", "policy check", "policy test", "policy explain", "policy who-can", "policy what-can", "policy simulate", "policy suggest", "login", "logout", "token",
 		"approvals", "approvals list", "approvals show", "approvals approve", "approvals deny",
 		"sessions", "sessions list", "sessions show", "sessions replay", "sessions verify", "version",
 		"", "config", "policy",
@@ -186,7 +186,7 @@ func TestDemo(t *testing.T) {
 	if err != nil {
 		t.Errorf("%v\n%s", err, text)
 	}
-	contains(t, text, "9/9", "verified:", "UPDATE 1", "refunded")
+	contains(t, text, "11/11", "verified:", "UPDATE 1", "refunded")
 	if strings.Contains(text, "!!") || strings.Contains(text, tokenStart) {
 		t.Error(text)
 	}

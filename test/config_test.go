@@ -50,7 +50,7 @@ func TestBadConfiguration(t *testing.T) {
 		"an unknown key":                  {replacing("url: https", "urll: https"), []string{"gatehouse.yaml: ", "line 2", "urll"}},
 		"a planned key":                   {func(s string) string { return s + "limits: {rows: 5}\n" }, []string{"gatehouse.yaml: ", "limits", "not built yet"}},
 		"an unknown option":               {replacing("    tags:", "    passwort: x\n    tags:"), []string{"gatehouse.yaml: ", "passwort"}},
-		"a planned option":                {replacing("    tags:", "    observe: true\n    tags:"), []string{"gatehouse.yaml: ", "observe", "not built yet"}},
+		"a planned option":                {replacing("    tags:", "    durability: always\n    tags:"), []string{"gatehouse.yaml: ", "durability", "not built yet"}},
 		"a password in a URL":             {replacing("postgres://gatehouse@", "postgres://gatehouse:hunter2@"), []string{"gatehouse.yaml: ", "the password is not written in url"}},
 		"no encryption word":              {replacing("sslmode=verify-full", "sslmode=prefer"), []string{"sslmode=prefer"}},
 		"another listener":                {replacing("listen: {", "listen: {mysql: '127.0.0.1:1', "), []string{"listen.mysql is not built yet"}},
@@ -75,7 +75,7 @@ func TestBadPolicies(t *testing.T) {
 		want string
 	}{
 		"syntax":     {"permit (principal,\n  action resource);\n", "test.cedar:2:"},
-		"attribute":  {"@id(\"x\")\npermit (principal, action == Action::\"read\", resource) when { resource.colour == 1 };", "test.cedar:1:1"},
+		"attribute":  {"@id(\"x\")\npermit (principal, action == Action::\"read\", resource) when { resource.colour == 1 };", "test.cedar:2:72: attribute"},
 		"action":     {"\npermit (principal, action == Action::\"reed\", resource);", "test.cedar:2:"},
 		"quorum":     {"@approval(\"dba:2\") permit (principal, action == Action::\"update\", resource);", `test.cedar:1:1: @approval("dba:2") names a group that nobody can be in: for 2 persons of the group dba write @approval("dba,2")`},
 		"no group":   {"@approval(\"dba:two\") permit (principal, action == Action::\"update\", resource);", "a group is a word of groups.names"},
@@ -94,7 +94,7 @@ func TestBadPolicies(t *testing.T) {
 	g.ok("", []string{"valid: policies "}, "policy", "check", g.path("policies/test.cedar"))
 	g.write("policies/more.cedar", "@id(\"typo\") @approval(\"dbas\") permit (principal, action == Action::\"delete\", resource);\n@id(\"fine\") @approval(\"test:group:x\") permit (principal, action == Action::\"delete\", resource);\n")
 	r := g.cli("", "config", "validate")
-	if contains(t, r.err, `warning: more.cedar:1:1: no issuer gives anyone the group "dbas"`); r.code != 0 || strings.Contains(r.err, "test:group:x") {
+	if contains(t, r.err, `more.cedar:1:13: no issuer gives anyone the group "dbas"`); r.code != 0 || strings.Contains(r.err, "test:group:x") {
 		t.Errorf("exit %d\n%s", r.code, r.err)
 	}
 	os.Remove(g.path("policies/more.cedar"))

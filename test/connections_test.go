@@ -34,6 +34,13 @@ func ownDatabase(t testing.TB, name, setUp string) *pgx.Conn {
 	return conn
 }
 
+// shopAlone makes a database with the shop's tables, in which no other test makes more, and gives its URL.
+func shopAlone(t testing.TB, name string) string {
+	t.Helper()
+	ownDatabase(t, name, shop.Tables()+"; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "+shop.Role)
+	return server.URL(shop.Role, "", name)
+}
+
 // labels gives the connection other labels.
 func labels(s string) func(string) string {
 	return replacing("labels: "+shop.Labels, "labels: "+s)
@@ -111,8 +118,8 @@ func TestCheckFindsRisks(t *testing.T) {
 		said += fmt.Sprintf("%s: %s %s\n", f.Level, f.Problem, f.Remedy)
 	}
 	contains(t, said,
-		`error: The table public.people has no column phon, which labels name: is phone meant?`,
-		`error: There is no table public.peeple, which labels name: is public.people meant?`,
+		`error: The table public.people has no column phon, which the configuration names: is phone meant?`,
+		`error: There is no table public.peeple, which the configuration names: is public.people meant?`,
 		`error: The role risky is BYPASSRLS. ALTER ROLE "risky" NOBYPASSRLS;`,
 		`error: The role risky is REPLICATION. ALTER ROLE "risky" NOREPLICATION;`,
 		`error: The role risky is CREATEROLE. ALTER ROLE "risky" NOCREATEROLE;`,

@@ -29,7 +29,7 @@ import (
 )
 
 // patience is how long anything may take before a test gives up on it.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // options say how a test's gateway differs from the usual one. The zero value is the usual one.
 type options struct {

@@ -186,7 +186,7 @@ func TestTokenEndsDuringSession(t *testing.T) {
 	t.Parallel()
 	g := start(t, options{policies: readWrite})
 	name := table(t, "id int PRIMARY KEY")
-	token := g.token(func(c map[string]any) { c["exp"] = time.Now().Add(6 * time.Second).Unix() })
+	token := g.token(func(c map[string]any) { c["exp"] = time.Now().Add(12 * time.Second).Unix() })
 	same := func(c *pgx.ConnConfig) { c.Password = token }
 	refusedOne, committed, watching := g.dial(same), g.dial(same), g.dial(same)
 	idle := g.wire(token)

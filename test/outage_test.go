@@ -204,13 +204,15 @@ func TestFolderRemoved(t *testing.T) {
 	g.verify()
 }
 
-// TestStopping: sessions are told in a way that drivers connect again on, and holds are withdrawn.
+// TestStopping: sessions are told in a way that drivers connect again on, and holds are kept: who asks
+// again has what was approved meanwhile.
 func TestStopping(t *testing.T) {
 	t.Parallel()
 	g := start(t, options{})
 	idle := g.wire()
 	conn := g.asking()
 	h := conn.holdSQL("UPDATE orders SET status = status WHERE id = 1")
+	conn.silent.Store(true)
 	busy := g.dial(nil)
 	ended := make(chan error, 1)
 	go func() {
@@ -229,7 +231,12 @@ func TestStopping(t *testing.T) {
 	}
 	g.ok("", []string{"shutdown"}, "sessions", "list", "-o", "json")
 	g.restart()
-	h.becomes("withdrawn")
+	if s := h.state(); s != "pending" {
+		t.Errorf("the hold is %s", s)
+	}
+	g.ok("ada", nil, "approvals", "approve", h.id)
+	exec1(t, g.asking().Conn, "UPDATE orders SET status = status WHERE id = 1")
+	h.becomes("done")
 	if code := g.stop(syscall.SIGINT); code != 0 {
 		t.Errorf("exit %d", code)
 	}

@@ -55,6 +55,15 @@ func TestSettingsOfPrepared(t *testing.T) {
 			t.Fatal(one, err)
 		}
 	}
+	h := conn.hold(within(t), func(ctx context.Context) (pgconn.CommandTag, error) {
+		_, err := conn.PgConn().Exec(ctx, "SET datestyle TO 'ISO, MDY'; UPDATE "+name+" SET n = 9 WHERE d = '05/02/1999'").ReadAll()
+		return pgconn.CommandTag{}, err
+	})
+	g.ok("ada", []string{"DateStyle = ISO, DMY", "(in this text) = changes these before it writes"}, "approvals", "show", h.id)
+	g.ok("ada", []string{"is approved"}, "approvals", "approve", h.id)
+	if err := h.wait(); err != nil {
+		t.Fatal(err)
+	}
 	for i, change := range []string{"RESET ALL", "SELECT set_config('DateStyle', 'ISO, MDY', false)", "EXECUTE style", "DISCARD ALL"} {
 		if i == 0 {
 			exec1(t, conn.Conn, "PREPARE style AS SELECT set_config('datestyle', 'ISO, MDY', false)")

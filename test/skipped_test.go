@@ -106,7 +106,7 @@ func TestLeavingDuringRows(t *testing.T) {
 	const mark = "leaving-during-rows"
 	w.do(&pgproto3.Query{String: "SELECT repeat('x', 20000) || '" + mark + "' UNION ALL SELECT count(*)::text FROM generate_series(1, (SELECT 4000000000)) a"})
 	running := func(want bool) {
-		deadline := time.Now().Add(30 * time.Second)
+		deadline := time.Now().Add(patience)
 		for want != (truth[int](t, "SELECT count(*)::int FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid() AND query LIKE '%"+mark+"%'") > 0) {
 			if time.Now().After(deadline) {
 				t.Fatalf("the statement runs: %v", !want)

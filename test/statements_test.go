@@ -27,13 +27,14 @@ SELECT p.name, sum(o.quantity) AS n FROM orders o JOIN products p ON p.id = o.pr
 SET application_name = 'honest';
 SHOW application_name;
 SELECT 1; SELECT 2\; SELECT 3;
+EXPLAIN (COSTS off) SELECT count(*) FROM orders WHERE status = 'paid';
 BEGIN; SELECT count(*) FROM payments; COMMIT;
 SELECT now() IS NOT NULL AS b, 'x''y' AS quoted, E'\n' <> '' AS e, 1.50::numeric(10,2) AS n, NULL AS nothing;
 `, "-At")
 	if r.err != "" || r.code != 0 {
 		t.Fatalf("exit %d: %s", r.code, r.err)
 	}
-	contains(t, r.out, "paid|", "honest\n", "1\n2\n3\n", "t|x'y|t|1.50|\n")
+	contains(t, r.out, "paid|", "Filter: (status = 'paid'", "honest\n", "1\n2\n3\n", "t|x'y|t|1.50|\n")
 }
 
 // TestRefusals looks at what a client is told.
@@ -62,7 +63,8 @@ func TestRefusals(t *testing.T) {
 		{"SELECT set_config('role', 'postgres', false)", "", "", nil},
 		{"SELECT query_to_xml('SELECT * FROM customers', true, true, '')", "", "", nil},
 		{"SELECT 1; DROP TABLE customers", "policy_denied", "42501", nil},
-		{"EXPLAIN ANALYZE DELETE FROM orders", "", "", nil},
+		{"EXPLAIN SELECT id FROM customers WHERE email = 'x'", "policy_denied", "42501", []string{"EXPLAIN", "reveal column shop/public.customers.email"}},
+		{"EXPLAIN ANALYZE CREATE TABLE x AS SELECT 1", "", "", nil},
 		{"ALTER ROLE gatehouse SUPERUSER", "", "", nil},
 		{"GRANT ALL ON customers TO PUBLIC", "", "", nil},
 	} {

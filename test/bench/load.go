@@ -17,7 +17,8 @@ import (
 	"gatehouse/internal/demo/cluster"
 )
 
-// pgbench runs the select-only script direct, through pgbouncer in session mode and through the gateway, in turn.
+// pgbench runs the select-only script direct, through pgbouncer in session mode, through the bare relay and through the
+// gateway, in turn.
 func (b *bed) pgbench(ctx context.Context) error {
 	programs, err := cluster.Programs()
 	if err != nil {
@@ -30,38 +31,53 @@ func (b *bed) pgbench(ctx context.Context) error {
 	if err := b.adminExec(ctx, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "+b.role); err != nil {
 		return err
 	}
-	bouncer, stop, err := b.pgbouncer()
+	bouncer, err := b.pgbouncer()
 	if err != nil {
 		return err
 	}
-	defer stop()
-	fmt.Printf("\n%-34s %12s %12s %12s %16s %18s %14s\n", "pgbench -S, transactions/s", "direct", "pgbouncer", "gateway", "gateway/direct", "gateway/pgbouncer", "gateway CPU")
+	defer bouncer.stop()
+	fmt.Printf("\n%-24s %8s %18s %18s %18s %8s %8s\n", "pgbench -S", "direct", "pgbouncer", "relay", "gateway", "/direct", "/bouncer")
 	for _, mode := range []string{"simple", "prepared"} {
 		for _, clients := range []int{32, 8} {
-			var rates [3][]float64
-			var cpu time.Duration
-			var count float64
+			ways := []*way{{dsn: b.direct}, {dsn: bouncer.dsn, pid: bouncer.pid}, {dsn: b.relay[false].dsn, pid: b.relay[false].pid}, {dsn: b.plain, pid: b.pid}}
 			for range 3 {
-				for i, dsn := range []string{b.direct, bouncer, b.plain} {
-					before := cpuOf(b.pid)
-					rate, n, err := runPgbench(ctx, pgbench, mode, clients, dsn)
-					if err != nil {
+				for _, w := range ways {
+					if err := w.run(ctx, pgbench, mode, clients); err != nil {
 						return err
-					}
-					rates[i] = append(rates[i], rate)
-					if i == 2 {
-						cpu += cpuOf(b.pid) - before
-						count += n
 					}
 				}
 			}
-			for i := range rates {
-				slices.Sort(rates[i])
+			fmt.Printf("%-24s", fmt.Sprintf("%s, %d clients", mode, clients))
+			for _, w := range ways {
+				slices.Sort(w.rates)
+				if w.pid == 0 {
+					fmt.Printf(" %8.0f", w.rates[1])
+				} else {
+					fmt.Printf(" %8.0f %9s", w.rates[1], micro(time.Duration(float64(w.cpu)/w.count)))
+				}
 			}
-			direct, bounced, via := rates[0][1], rates[1][1], rates[2][1]
-			fmt.Printf("%-34s %12.0f %12.0f %12.0f %16.2f %18.2f %14s\n", fmt.Sprintf("%s, %d clients", mode, clients), direct, bounced, via, via/direct, via/bounced, micro(time.Duration(float64(cpu)/count)))
+			fmt.Printf(" %8.2f %8.2f\n", ways[3].rates[1]/ways[0].rates[1], ways[3].rates[1]/ways[1].rates[1])
 		}
 	}
+	return nil
+}
+
+// way is a road to the database under load; pid is the process that stands in it, 0 for none.
+type way struct {
+	dsn   string
+	pid   int
+	rates []float64
+	cpu   time.Duration // of that process
+	count float64
+}
+
+func (w *way) run(ctx context.Context, program, mode string, clients int) error {
+	before := cpuOf(w.pid)
+	rate, n, err := runPgbench(ctx, program, mode, clients, w.dsn)
+	if err != nil {
+		return err
+	}
+	w.rates, w.cpu, w.count = append(w.rates, rate), w.cpu+cpuOf(w.pid)-before, w.count+n
 	return nil
 }
 
@@ -86,23 +102,23 @@ func runPgbench(ctx context.Context, program, mode string, clients int, dsn stri
 }
 
 // pgbouncer starts one in session mode before the database.
-func (b *bed) pgbouncer() (dsn string, stop func(), err error) {
+func (b *bed) pgbouncer() (*aside, error) {
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
-		return "", nil, fmt.Errorf("pgbouncer is missing: apt-get install --no-install-recommends pgbouncer")
+		return nil, fmt.Errorf("pgbouncer is missing: apt-get install --no-install-recommends pgbouncer")
 	}
 	port, err := freePort()
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	c, err := pgx.ParseConfig(b.direct)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	ini := filepath.Join(b.dir, "pgbouncer.ini")
 	text := fmt.Sprintf("[databases]\nshop = host=127.0.0.1 port=%d user=%s password='%s'\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\nauth_type = any\npool_mode = session\nmax_client_conn = 200\ndefault_pool_size = 100\nignore_startup_parameters = extra_float_digits\n", c.Port, c.User, c.Password, port)
 	if err := os.WriteFile(ini, []byte(text), 0o644); err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	args := []string{ini}
 	if os.Geteuid() == 0 {
@@ -110,20 +126,20 @@ func (b *bed) pgbouncer() (dsn string, stop func(), err error) {
 	}
 	cmd := exec.Command(program, args...)
 	if err := cmd.Start(); err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	stop = func() { cmd.Process.Kill(); cmd.Wait() }
-	dsn = fmt.Sprintf("host=127.0.0.1 port=%d dbname=shop user=bench sslmode=disable", port)
+	stop := func() { cmd.Process.Kill(); cmd.Wait() }
+	dsn := fmt.Sprintf("host=127.0.0.1 port=%d dbname=shop user=bench sslmode=disable", port)
 	for range 100 {
 		conn, err := pgx.Connect(context.Background(), dsn)
 		if err == nil {
 			conn.Close(context.Background())
-			return dsn, stop, nil
+			return &aside{dsn, cmd.Process.Pid, stop}, nil
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	stop()
-	return "", nil, fmt.Errorf("pgbouncer did not start")
+	return nil, fmt.Errorf("pgbouncer did not start")
 }
 
 // wide is the table of the scans: a million rows of ten columns.
@@ -135,15 +151,19 @@ CREATE VIEW wide_null AS SELECT * FROM wide;
 CREATE VIEW wide_redact AS SELECT * FROM wide;
 CREATE VIEW wide_email AS SELECT * FROM wide;
 CREATE VIEW wide_partial AS SELECT * FROM wide;
-GRANT SELECT ON wide, wide_null, wide_redact, wide_email, wide_partial TO `
+CREATE VIEW wide_token AS SELECT * FROM wide;
+GRANT SELECT ON wide, wide_null, wide_redact, wide_email, wide_partial, wide_token TO `
 
 // wideLabels label three columns of each view for its mask.
-const wideLabels = `public.wide_null: {c2: bench.null, c3: bench.null, c9: bench.null}, public.wide_redact: {c2: bench.redact, c3: bench.redact, c9: bench.redact}, public.wide_email: {c2: bench.email, c3: bench.email, c9: bench.email}, public.wide_partial: {c2: bench.partial, c3: bench.partial, c9: bench.partial}`
+const wideLabels = `public.wide_null: {c2: bench.null, c3: bench.null, c9: bench.null}, public.wide_redact: {c2: bench.redact, c3: bench.redact, c9: bench.redact}, public.wide_email: {c2: bench.email, c3: bench.email, c9: bench.email}, public.wide_partial: {c2: bench.partial, c3: bench.partial, c9: bench.partial}, public.wide_token: {c2: bench.token, c3: bench.token, c9: bench.token}`
 
 // maskPolicies give each view's labels its mask. What shows more than a label's own mask is a permit's, what shows
-// less a forbid's.
+// less a forbid's. Pseudonyms are shown only of what nobody may write.
 func maskPolicies() string {
 	var b strings.Builder
+	for _, table := range []string{"wide", "wide_token"} {
+		fmt.Fprintf(&b, "forbid (principal, action in Action::\"write\", resource in Table::\"shop/public.%s\");\n", table)
+	}
 	for _, m := range masks {
 		effect := "permit"
 		if m == "null" {
@@ -154,16 +174,17 @@ func maskPolicies() string {
 	return b.String()
 }
 
-var masks = []string{"null", "redact", "email", "partial"}
+var masks = []string{"null", "redact", "email", "partial", "token"}
 
-// scans reads the whole table, in turn direct, through the gateway and through it with each mask.
+// scans reads the whole table, in turn direct, through the gateway and through it with each mask; and direct with each
+// statement as the gateway printed it, which is what the same masks cost who writes them by hand.
 func (b *bed) scans(ctx context.Context) error {
 	names := []string{"direct", "unmasked"}
 	tables := []string{"wide", "wide"}
 	for _, m := range masks {
 		names, tables = append(names, m), append(tables, "wide_"+m)
 	}
-	times := make([]samples, len(names))
+	times, byHand := make([]samples, len(names)), make([]samples, len(names))
 	var bytes int64
 	var cpu time.Duration
 	const runs = 3
@@ -174,11 +195,19 @@ func (b *bed) scans(ctx context.Context) error {
 				dsn = b.direct
 			}
 			before := cpuOf(b.pid)
-			size, d, err := scan(ctx, dsn, "SELECT * FROM "+table)
+			size, d, printed, err := b.scan(ctx, dsn, "SELECT * FROM "+table, i > 1)
 			if err != nil {
 				return fmt.Errorf("scan, %s: %w", names[i], err)
 			}
+			if i > 1 {
+				_, hand, _, err := b.scan(ctx, b.direct, printed, false)
+				if err != nil {
+					return fmt.Errorf("scan, %s by hand: %w", names[i], err)
+				}
+				byHand[i] = append(byHand[i], hand)
+			}
 			if n == 0 {
+				byHand[i] = nil
 				continue // warm-up
 			}
 			times[i] = append(times[i], d)
@@ -188,23 +217,46 @@ func (b *bed) scans(ctx context.Context) error {
 			}
 		}
 	}
-	for _, s := range times {
-		slices.Sort(s)
+	byHand[1] = times[0]
+	for i := range times {
+		slices.Sort(times[i])
+		slices.Sort(byHand[i])
 	}
-	fmt.Printf("\n%-34s %10s %16s %18s\n", "scan, 1,000,000 rows × 10 columns", "p50", "speed/direct", "speed/unmasked")
+	fmt.Printf("\n%-34s %10s %16s %18s %18s\n", "scan, 1,000,000 rows × 10 columns", "p50", "speed/direct", "speed/unmasked", "speed/by hand")
 	for i, s := range times {
-		fmt.Printf("%-34s %10s %16.2f %18.2f\n", names[i], s.at(50).Round(time.Millisecond), float64(times[0].at(50))/float64(s.at(50)), float64(times[1].at(50))/float64(s.at(50)))
+		fmt.Printf("%-34s %10s %16.2f %18.2f", names[i], s.at(50).Round(time.Millisecond), float64(times[0].at(50))/float64(s.at(50)), float64(times[1].at(50))/float64(s.at(50)))
+		if byHand[i] != nil {
+			fmt.Printf(" %18.2f", float64(byHand[i].at(50))/float64(s.at(50)))
+		}
+		fmt.Println()
 	}
 	fmt.Printf("gateway CPU, unmasked: %.1f s per GB\n", cpu.Seconds()/float64(bytes)*1e9)
 	return nil
 }
 
-func scan(ctx context.Context, dsn, sql string) (bytes int64, took time.Duration, err error) {
-	conn, err := pgx.Connect(ctx, dsn)
+// lastText is the masked statement that the gateway's session at the database ran last, as the database got it.
+func (b *bed) lastText(ctx context.Context) (text string, err error) {
+	conn, err := pgx.Connect(ctx, b.admin)
 	if err != nil {
-		return 0, 0, err
+		return "", err
 	}
 	defer conn.Close(ctx)
+	err = conn.QueryRow(ctx, "SELECT query FROM pg_stat_activity WHERE usename = $1 AND query LIKE '%.wide_% t(c1,%'", b.role).Scan(&text)
+	return text, err
+}
+
+// scan reads a million rows. printed is what the database got, where that is asked for.
+func (b *bed) scan(ctx context.Context, dsn, sql string, ask bool) (bytes int64, took time.Duration, printed string, err error) {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return 0, 0, "", err
+	}
+	defer conn.Close(ctx)
+	if strings.Contains(sql, "token_key") {
+		if _, err := conn.Exec(ctx, `SET gatehouse.token_key = '\x`+strings.Repeat("5a", 32)+"'"); err != nil {
+			return 0, 0, "", err
+		}
+	}
 	begun := time.Now()
 	results := conn.PgConn().Exec(ctx, sql)
 	rows := 0
@@ -219,12 +271,16 @@ func scan(ctx context.Context, dsn, sql string) (bytes int64, took time.Duration
 		}
 	}
 	if err := results.Close(); err != nil {
-		return 0, 0, err
+		return 0, 0, "", err
 	}
+	took = time.Since(begun)
 	if rows != 1_000_000 {
-		return 0, 0, fmt.Errorf("%d rows", rows)
+		return 0, 0, "", fmt.Errorf("%d rows", rows)
 	}
-	return bytes, time.Since(begun), nil
+	if ask {
+		printed, err = b.lastText(ctx)
+	}
+	return bytes, took, printed, err
 }
 
 // crowd measures what sessions that wait cost in memory: logged in only, then with a database session each.

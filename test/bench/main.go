@@ -1,7 +1,7 @@
 // Command bench measures what the gateway adds, in paired runs: every round sends the same statement direct
 // and through the gateway, in random order, so that the noise of the machine hits both alike.
 //
-//	go run ./test/bench [-only statements|pgbench|scans|sessions] [-rounds 5000] [-gatehouse bin/gatehouse] [-dir FOLDER]
+//	go run ./test/bench [-only statements|pgbench|scans|sessions|holds|simulate|search|bed] [-rounds 5000] [-gatehouse bin/gatehouse] [-dir FOLDER]
 //
 // The folder's disk is the one that recordings are synced to.
 package main
@@ -17,6 +17,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -34,7 +35,9 @@ import (
 var (
 	rounds    = flag.Int("rounds", 5000, "pairs of each case")
 	gatehouse = flag.String("gatehouse", "bin/gatehouse", "the binary to measure")
-	only      = flag.String("only", "", "statements, pgbench, scans or sessions; all by default")
+	only      = flag.String("only", "", "statements, pgbench, scans, sessions, holds, simulate or search, all by default; bed: start everything, print the DSNs, wait")
+	requests  = flag.Int("requests", 1_000_000, "how many are recorded for simulate")
+	keep      = flag.String("keep", "", "record those for simulate in this folder, and leave them there")
 	folder    = flag.String("dir", "", "where the database and the recordings are; a temporary folder by default")
 )
 
@@ -127,8 +130,10 @@ type bed struct {
 	admin  string
 	role   string
 	plain  string
+	issuer *issuer.Issuer
+	https  string
 	tls    string
-	relay  map[bool]string // DSNs through a bare relay, by whether it syncs
+	relay  map[bool]*aside // a bare relay, by whether it syncs
 	pid    int
 	end    func() // ends the gateway
 	dir    string
@@ -144,6 +149,19 @@ func run(ctx context.Context) error {
 	if err := os.Chmod(dir, 0o711); err != nil {
 		return err
 	}
+	if *only == "" || *only == "simulate" {
+		if err := simulations(ctx, filepath.Join(dir, "simulate")); err != nil {
+			return fmt.Errorf("simulate: %w", err)
+		}
+	}
+	if *only == "" || *only == "search" {
+		if err := searches(ctx, filepath.Join(dir, "simulate")); err != nil {
+			return fmt.Errorf("search: %w", err)
+		}
+	}
+	if *only == "simulate" || *only == "search" {
+		return nil
+	}
 	b, stop, err := start(ctx, dir)
 	if err != nil {
 		return err
@@ -152,14 +170,23 @@ func run(ctx context.Context) error {
 	parts := []struct {
 		name string
 		run  func(context.Context) error
-	}{{"statements", b.statements}, {"pgbench", b.pgbench}, {"scans", b.scans}, {"sessions", b.crowd}}
+	}{{"statements", b.statements}, {"pgbench", b.pgbench}, {"scans", b.scans}, {"sessions", b.crowd}, {"holds", b.holds}, {"bed", b.keep}}
 	for _, p := range parts {
-		if *only == "" || *only == p.name {
+		if *only == "" && p.name != "bed" || *only == p.name {
 			if err := p.run(ctx); err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
 		}
 	}
+	return nil
+}
+
+// keep keeps the bed until a signal, for a profiler.
+func (b *bed) keep(ctx context.Context) error {
+	fmt.Printf("direct=%q\ngateway=%q\nrelay=%q\nadmin=%q\npid=%d\n", b.direct, b.plain, b.relay[false].dsn, b.admin, b.pid)
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	<-ctx.Done()
 	return nil
 }
 
@@ -195,7 +222,7 @@ var cases = []one{
 
 func (b *bed) measure(ctx context.Context, c one, name, dsn string) error {
 	var conns [3]*pgx.Conn
-	for i, d := range []string{b.direct, dsn, b.relay[c.write]} {
+	for i, d := range []string{b.direct, dsn, b.relay[c.write].dsn} {
 		conn, err := pgx.Connect(ctx, d)
 		if err != nil {
 			return err
@@ -343,7 +370,7 @@ func start(ctx context.Context, dir string) (*bed, func(), error) {
 	}
 	fail := func(err error) (*bed, func(), error) { stop(); return nil, nil, err }
 	// The database does not wait for its disk, so that a write shows what the gateway's own sync costs.
-	c, err := cluster.Start(ctx, cluster.Options{Dir: filepath.Join(dir, "postgres"), Ephemeral: true, Settings: map[string]string{"max_connections": "700"}})
+	c, err := cluster.Start(ctx, cluster.Options{Dir: filepath.Join(dir, "postgres"), Ephemeral: true, Settings: map[string]string{"max_connections": "700", "track_activity_query_size": "16kB"}})
 	if err != nil {
 		return fail(err)
 	}
@@ -355,7 +382,8 @@ func start(ctx context.Context, dir string) (*bed, func(), error) {
 	if err := execute(ctx, c.AdminURL("shop"), wide+shop.Role); err != nil {
 		return fail(err)
 	}
-	is, err := issuer.Start("127.0.0.1:0", issuer.Options{Tenant: "bench", Audience: "bench", Lifetime: time.Hour, Agents: []issuer.Agent{{ClientID: "bench", Secret: rand.Text(), Name: "bench", Groups: []string{"bench"}}}})
+	is, err := issuer.Start("127.0.0.1:0", issuer.Options{Tenant: "bench", Audience: "bench", Lifetime: time.Hour, Agents: []issuer.Agent{{ClientID: "bench", Secret: rand.Text(), Name: "bench", Groups: []string{"bench"}}},
+		Clients: []string{"bench-cli"}, People: []issuer.Person{{Name: "ada", Groups: []string{"people"}}}})
 	if err != nil {
 		return fail(err)
 	}
@@ -369,14 +397,15 @@ func start(ctx context.Context, dir string) (*bed, func(), error) {
 		}
 	}
 	config := fmt.Sprintf(`listen: {https: "127.0.0.1:%d", postgres: "127.0.0.1:%d"}
-issuers: [{name: bench, kind: entra, issuer: "%s", audiences: [bench], groups: {names: {bench: bench}}}]
+issuers: [{name: bench, kind: entra, issuer: "%s", audiences: [bench], groups: {names: {bench: bench, waiting: waiting, people: people}}}]
+people: {clients: [bench-cli]}
 store: sqlite:gatehouse.db
 recordings: file:recordings
 policies: [bench.cedar]
 connections:
   - {name: shop, kind: postgres, url: "%s", password: {file: "%s/password"}, groups: [bench], labels: {%s, %s}}
 `, https, pg, is.URL(), c.URL(shop.Role, "", "shop"), dir, strings.TrimSuffix(strings.TrimPrefix(shop.Labels, "{"), "}"), wideLabels)
-	for name, text := range map[string]string{"gatehouse.yaml": config, "password": password, "bench.cedar": policies + maskPolicies()} {
+	for name, text := range map[string]string{"gatehouse.yaml": config, "password": password, "bench.cedar": policies + maskPolicies() + holdPolicy} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			return fail(err)
 		}
@@ -385,18 +414,18 @@ connections:
 	if err != nil {
 		return fail(err)
 	}
-	b := &bed{pid: pid, end: end, dir: dir, seen: 1}
+	b := &bed{pid: pid, end: end, dir: dir, seen: 1, issuer: is, https: fmt.Sprintf("https://127.0.0.1:%d", https)}
 	stops = append(stops, func() { b.end() })
 	through := fmt.Sprintf("host=127.0.0.1 port=%d dbname=shop user=bench password=%s ", pg, token)
 	direct := c.URL(shop.Role, password, "shop")
-	relays := map[bool]string{}
+	relays := map[bool]*aside{}
 	for _, sync := range []bool{false, true} {
-		dsn, end, err := startRelay(dir, direct, sync)
+		one, err := startRelay(dir, direct, sync)
 		if err != nil {
 			return fail(err)
 		}
-		stops = append(stops, end)
-		relays[sync] = dsn
+		stops = append(stops, one.stop)
+		relays[sync] = one
 	}
 	b.relay, b.admin, b.role, b.direct = relays, c.AdminURL("shop"), shop.Role, direct
 	b.plain = through + "sslmode=disable"

@@ -13,33 +13,40 @@ import (
 	"strings"
 )
 
-// startRelay starts a relay before a database, as a process of its own, and gives the DSN through it.
-func startRelay(dir, direct string, sync bool) (dsn string, stop func(), err error) {
+// aside is another process before the database.
+type aside struct {
+	dsn  string
+	pid  int
+	stop func()
+}
+
+// startRelay starts a relay before a database, as a process of its own.
+func startRelay(dir, direct string, sync bool) (*aside, error) {
 	u, err := url.Parse(direct)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	cmd := exec.Command(self, "relay", dir, u.Host, strconv.FormatBool(sync))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	stop = func() { cmd.Process.Kill(); cmd.Wait() }
+	stop := func() { cmd.Process.Kill(); cmd.Wait() }
 	address, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		stop()
-		return "", nil, fmt.Errorf("the relay did not start: %w", err)
+		return nil, fmt.Errorf("the relay did not start: %w", err)
 	}
 	u.Host = strings.TrimSpace(address)
-	return u.String(), stop, nil
+	return &aside{u.String(), cmd.Process.Pid, stop}, nil
 }
 
 // relay is the least that can stand in a data path: it copies bytes between clients and a target, and with sync

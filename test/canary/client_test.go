@@ -178,6 +178,9 @@ func (c *client) script(f form, steps []step) ([]answer, error) {
 			if again := c.open(); again != nil {
 				return out, again
 			}
+			if m, ended := a.failed(); ended && m.fields()['C'] == "54000" { // a row that is too large ends a session
+				return out, nil
+			}
 			return out, fmt.Errorf("%s: %w", s.inline(), err)
 		}
 		status = a.status

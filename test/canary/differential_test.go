@@ -47,6 +47,23 @@ func TestFinder(t *testing.T) {
 			t.Errorf("%s: no difference was seen", text)
 		}
 	}
+	// Rows that a filter leaves out show by their values, and by what fails because of them.
+	a, b = dial(t, server.URL(shop.Role, password, "sixth")), dial(t, server.URL(shop.Role, password, "seventh"))
+	seen = newFinder(sixth.planted)
+	for _, text := range []string{
+		"SELECT name FROM products", "SELECT name FROM customers WHERE tier = 'void'", "SELECT total FROM orders WHERE status = 'void'", "SELECT login FROM staff WHERE rank = 1000",
+		"SELECT who FROM events WHERE hits < 0", "SELECT colour FROM vehicles WHERE wheels >= 100", "SELECT subject FROM tickets", "SELECT body FROM hr.reviews", "SELECT name FROM contacts",
+		"SELECT subject::int FROM tickets WHERE subject NOT IN ('late', 'broken', 'wrong colour')",
+	} {
+		x, _ := a.run(simple, step{text: text})
+		y, _ := b.run(simple, step{text: text})
+		if column, _ := seen.find(x.bytes()); column == "" {
+			t.Errorf("%s: nothing was found in %q", text, x.bytes())
+		}
+		if difference([]answer{x}, []answer{y}) == "" {
+			t.Errorf("%s: no difference was seen", text)
+		}
+	}
 	// What must be equal in both, so that a difference means a leak.
 	for _, text := range []string{
 		"SELECT ctid, id, name, tier, right(phone, 4), right(national_id, 4), left(email, 1), strpos(email, '@') FROM customers",
@@ -54,6 +71,7 @@ func TestFinder(t *testing.T) {
 		"SELECT ctid, id, order_id, subject, customer IS NULL FROM tickets", "SELECT ctid, id, staff_id, year FROM hr.reviews", "SELECT ctid, * FROM orders", "SELECT ctid, * FROM products",
 		"SELECT oid, relname, relpages FROM pg_class WHERE relnamespace = 'public'::regnamespace",
 	} {
+		a, b := dial(t, server.URL(shop.Role, password, "first")), dial(t, server.URL(shop.Role, password, "second"))
 		x, _ := a.run(simple, step{text: text})
 		y, _ := b.run(simple, step{text: text})
 		if d := difference([]answer{x}, []answer{y}); d != "" {
@@ -71,10 +89,14 @@ func TestDifferential(t *testing.T) {
 	g := start(t, "fifth")
 	through, direct := session{dial(t, g.url(trusted)), g}, dial(t, server.URL(shop.Role, password, "third")+"&search_path=public")
 	y := newTally()
-	each(t, func(s script) error {
+	each(t, manner{known: first.planted}, []string{"fifth", "third"}, func(s script) error {
 		x, err := through.run(s)
 		if err != nil {
 			return err
+		}
+		if timedOut(x) {
+			y.late++
+			return nil
 		}
 		z, err := direct.script(s.form, s.steps[:permitted(x)])
 		if err != nil {
@@ -88,6 +110,9 @@ func TestDifferential(t *testing.T) {
 			return nil
 		}
 		y.note(s, x)
+		if strings.HasPrefix(s.steps[0].text, "EXPLAIN VERBOSE") { // the names in it are those of what was sent
+			return nil
+		}
 		if d := departure(x, z); d != "" {
 			return fmt.Errorf("the gateway's answer is another than the database's: %s", d)
 		}

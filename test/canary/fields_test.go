@@ -38,13 +38,23 @@ const (
 // letters make canaries: no vowels, no hexadecimal digits, so that five in a row are nobody else's.
 const letters = "ghjklmnpqrstvwxz"
 
-// twin is one of two databases that differ in labelled and hidden values alone.
+// trait is what makes the twins of a test special.
+type trait int
+
+const (
+	ordinary  trait = iota
+	outsiders       // with rows that the filters of policies leave out
+	alike           // the same values are NULL, and the same are equal: a pseudonym shows that
+)
+
+// twin is one of two databases that differ in labelled and hidden values, and filtered rows, alone.
 type twin struct {
 	name string
 	salt uint64
 	// planted are the canaries: what the value is of, and the value as text.
 	planted []planted
 	rows    map[string][][]string // by table: SQL literals
+	filled  trait
 	columns map[string]string
 	order   []string
 }
@@ -53,9 +63,9 @@ type planted struct{ column, text string }
 
 // plant makes every row of a twin. What is labelled or hidden comes from the twin's own random source, with
 // the same lengths in both; what a mask shows of it, and everything else, is the same.
-func plant(name string, salt uint64) *twin {
-	t := &twin{name: name, salt: salt, rows: map[string][][]string{}, columns: map[string]string{}}
-	b := salt == 2
+func plant(name string, salt uint64, filled trait) *twin {
+	t := &twin{name: name, salt: salt, rows: map[string][][]string{}, columns: map[string]string{}, filled: filled}
+	b := salt == 2 && filled != alike
 	own := rand.New(rand.NewPCG(salt, 77))
 	same := rand.New(rand.NewPCG(5, 77))
 	word := func(n int) string {
@@ -79,7 +89,14 @@ func plant(name string, salt uint64) *twin {
 	mail := func(column string, i int) string {
 		return text(column, letters[i%16:i%16+1]+word(11)+"@"+word(8))
 	}
-	add := func(table string, row ...string) { t.rows[table] = append(t.rows[table], row) }
+	add := func(table string, row ...string) {
+		t.rows[table] = append(t.rows[table], row)
+		if filled == outsiders && len(t.rows[table])%3 == 0 {
+			if row := t.outsider(table, own, word, text); row != nil {
+				t.rows[table] = append(t.rows[table], row)
+			}
+		}
+	}
 	table := func(name, columns string) { t.columns[name] = columns; t.order = append(t.order, name) }
 	of := func(list ...string) string { return list[same.IntN(len(list))] }
 	nouns := []string{"lamp", "chair", "table", "bowl", "shelf", "clock"}
@@ -218,6 +235,21 @@ func load(ctx context.Context, c *cluster.Cluster, password string, twins ...*tw
 	}
 	return nil
 }
+
+// tidy removes what rolled back writes left in the tables. A NULL is shorter than a value, so that tables which differ
+// in labelled values grow to different sizes, and with them the planner's choices: rows then come in another order
+// where none is asked for. That limit is known (docs/security.md), and not what is looked for here.
+func tidy(databases ...string) error {
+	for _, name := range databases {
+		if err := execAll(context.Background(), server, name, "VACUUM "+strings.Join(vacuumed, ", ")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// vacuumed are the tables that statements write.
+var vacuumed = []string{"products", "customers", "orders", "payments", "staff", "events", "vehicles", "lorries", "tickets", "scratch", "hr.reviews"}
 
 func execAll(ctx context.Context, c *cluster.Cluster, database string, texts ...string) error {
 	conn, err := pgx.Connect(ctx, c.AdminURL(database))

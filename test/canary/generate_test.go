@@ -21,6 +21,7 @@ const (
 	kGrade
 	kRange
 	kOther // uuid, bytea, inet, composite: what few functions take
+	kToken // a pseudonym, where statements are compared up to these
 	kinds
 )
 
@@ -53,7 +54,7 @@ func cols(s string) []col {
 var tables = []table{
 	{name: "products", columns: cols("id:i name:t price:n"), key: "id", set: cols("name:t price:n"), insert: "id, name, price|%d, %s, 5"},
 	{name: "customers", columns: cols("id:i name:t email:t national_id:t phone:t birth_date:d tier:t profile:j created_at:s"), key: "id", set: cols("name:t phone:t birth_date:d tier:t profile:j"),
-		insert: "id, name, email, national_id, created_at|%d, %s, 'new' || %[1]d || '@new', 'n', '2024-01-01'", system: true},
+		insert: "id, name, email, national_id, tier, created_at|%d, %s, 'new' || %[1]d || '@new', 'n', 'gold', '2024-01-01'", system: true},
 	{name: "orders", columns: cols("id:i customer_id:i product_id:i quantity:i total:n status:t created_at:s"), key: "id", set: cols("status:t total:n created_at:s"),
 		insert: "id, customer_id, product_id, quantity, total, status, created_at|%d, 1, 1, 2, 10, %s, '2024-01-01'", system: true},
 	{name: "payments", columns: cols("id:i order_id:i method:t amount:n paid_at:s"), key: "id", set: cols("method:t amount:n"), insert: "id, order_id, method, amount, paid_at|%d, 1, %s, 10, '2024-01-01'"},
@@ -90,6 +91,7 @@ type scope []source
 // generator makes one script. The same seed and number make the same one.
 type generator struct {
 	*rand.Rand
+	manner
 	values  []string
 	params  bool // literals become parameters
 	probing bool // a literal is a value that the first database has under a label
@@ -108,8 +110,17 @@ type script struct {
 	probe bool
 }
 
-func generate(seed uint64, n int) script {
-	g := &generator{Rand: rand.New(rand.NewPCG(seed, uint64(n))), calm: true}
+// manner is what a test asks for.
+type manner struct {
+	known   []planted       // values that a statement may probe for
+	reading bool            // nothing is written but temporary tables
+	seldom  map[string]bool // tables that are refused, and so named seldom
+	opaque  map[string]bool // columns that are pseudonyms, of which nothing is done that depends on how they are spelled
+	tokens  int             // how many pseudonyms there are
+}
+
+func generate(seed uint64, n int, how manner) script {
+	g := &generator{Rand: rand.New(rand.NewPCG(seed, uint64(n))), calm: true, manner: how}
 	f := form(n % int(forms))
 	texts := g.script(f != simple)
 	s := script{what: g.what, form: f, probe: g.probing}
@@ -161,7 +172,11 @@ func (g *generator) script(extended bool) []string {
 		text := f()
 		return []string{"BEGIN", text, "ROLLBACK"}
 	}
-	switch n := g.IntN(100); {
+	n := g.IntN(100)
+	if g.opaque != nil || g.reading && n >= 69 && n < 92 {
+		n = g.IntN(58)
+	}
+	switch {
 	case n < 52:
 		return reading("select", func() string { return g.query(nil, nil) })
 	case n < 58:
@@ -182,9 +197,12 @@ func (g *generator) script(extended bool) []string {
 	case n < 92:
 		g.what = "transaction"
 		return g.transaction()
-	case n < 95:
+	case n < 94:
 		g.what = "copies"
 		return g.copies()
+	case n < 96:
+		g.what = "temporary"
+		return g.temporary()
 	case n < 99:
 		g.what = "utility"
 		return g.utility()
@@ -204,7 +222,7 @@ func (g *generator) literal(k kind) string {
 		v, typ = one(g, "Ada Adams", "gold", "standard", "a", "%o%", "***", "paid", "open", "card", "lamp 3", "red", "late", "x@y"), "text"
 		if g.chance(6) {
 			g.probing = true
-			v = first.planted[g.IntN(len(first.planted))].text
+			v = g.known[g.IntN(len(g.known))].text
 		}
 	case kBool:
 		return one(g, "true", "false", "NULL::bool")
@@ -220,6 +238,8 @@ func (g *generator) literal(k kind) string {
 		return "'" + one(g, "low", "middle", "high", "top") + "'::grade"
 	case kRange:
 		v, typ = one(g, "[1,9)", "empty", "[20,)"), "int4range"
+	case kToken:
+		return g.pseudonym()
 	default:
 		return one(g, "'10.0.0.1'::inet", `'\x00ff'::bytea`, "'00000000-0000-0000-0000-00000000000a'::uuid")
 	}
@@ -252,12 +272,24 @@ func (g *generator) column(k kind, s scope) (string, bool) {
 func (g *generator) anyColumn(s scope) (ref, bool) {
 	var found []ref
 	for _, src := range s {
-		found = append(found, src.refs...)
+		for _, r := range src.refs {
+			if r.kind != kToken && (r.kind != kOther || g.opaque == nil) {
+				found = append(found, r)
+			}
+		}
 	}
 	if len(found) == 0 {
 		return ref{}, false
 	}
 	return one(g, found...), true
+}
+
+// outKind is a kind of an output column: a pseudonym too, which is not spelled there.
+func (g *generator) outKind() kind {
+	if g.opaque != nil && g.chance(30) {
+		return kToken
+	}
+	return g.anyKind()
 }
 
 func (g *generator) anyKind() kind {
@@ -287,6 +319,8 @@ func (g *generator) expr(k kind, s scope) string {
 	}
 	e := func(k kind) string { return g.expr(k, s) }
 	switch k {
+	case kToken:
+		return g.ofTokens(s)
 	case kInt:
 		return g.either(
 			func() string { return "length(" + e(kText) + ")" },
@@ -388,9 +422,12 @@ func (g *generator) scalar(k kind, outer scope) string {
 	case kBool:
 		value = one(g, "bool_or", "bool_and") + "(" + g.expr(kBool, scope{src}) + ")"
 	case kJSON:
-		value = "jsonb_agg(" + g.expr(kText, scope{src}) + ")"
+		value = "jsonb_agg(" + g.distinct() + g.expr(kText, scope{src}) + ")"
 	case kTexts:
-		value = "array_agg(" + g.expr(kText, scope{src}) + " ORDER BY 1)"
+		value = "array_agg(" + g.distinct() + g.expr(kText, scope{src}) + " ORDER BY 1)"
+		if g.opaque != nil {
+			value = "array_agg(DISTINCT " + g.expr(kText, scope{src}) + ")"
+		}
 	case kText:
 		value = one(g, "min", "max") + "(" + g.expr(kText, scope{src}) + ")"
 		if g.chance(40) {
@@ -408,7 +445,13 @@ func (g *generator) scalar(k kind, outer scope) string {
 	return "(SELECT " + value + " FROM " + src.from(t) + where + ")"
 }
 
-func (g *generator) table() *table { return &tables[g.IntN(len(tables))] }
+func (g *generator) table() *table {
+	for {
+		if t := &tables[g.IntN(len(tables))]; !g.seldom[t.name] || g.chance(15) {
+			return t
+		}
+	}
+}
 
 // row is the whole row of something in FROM; "" where there is none.
 func (g *generator) row(s scope) string {
@@ -416,7 +459,7 @@ func (g *generator) row(s scope) string {
 	for _, src := range s {
 		found = append(found, src.alias)
 	}
-	if len(found) == 0 {
+	if len(found) == 0 || g.opaque != nil {
 		return ""
 	}
 	return one(g, found...)
@@ -468,7 +511,7 @@ func (g *generator) text(s scope) string {
 			return e(kText)
 		},
 		func() string {
-			if r, ok := g.column(kOther, s); ok {
+			if r, ok := g.column(kOther, s); ok && g.opaque == nil {
 				return r + "::text"
 			}
 			return e(kText)
@@ -498,6 +541,9 @@ func (g *generator) condition(s scope) string {
 			}
 			return fmt.Sprintf(format, args...)
 		}
+	}
+	if g.opaque != nil && g.chance(40) {
+		return g.tokenCondition(s)
 	}
 	if !g.calm && g.chance(60) {
 		return g.either(
@@ -552,7 +598,11 @@ func (g *generator) condition(s scope) string {
 func (g *generator) named(t *table) source {
 	src := source{alias: g.alias(), table: t}
 	for _, c := range t.columns {
-		src.refs = append(src.refs, ref{src.alias + "." + c.name, c.kind})
+		k := c.kind
+		if g.opaque[t.name+"."+c.name] {
+			k = kToken
+		}
+		src.refs = append(src.refs, ref{src.alias + "." + c.name, k})
 	}
 	return src
 }

@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,6 +33,7 @@ var (
 	seed       = flag.Uint64("seed", 20261124, "where the generator starts; 0: anywhere, as `make fuzz` does")
 	only       = flag.Int("only", -1, "run the statement of this number alone, and show it")
 	statements = flag.Int("statements", 0, "how many statements; 0: 300, or 10000 with GATEHOUSE_TEST_ALL")
+	duration   = flag.Duration("for", 0, "stop after this time, however many statements were run; 0: when they are")
 	refusals   = flag.Bool("refusals", false, "list what was refused and what failed, with an example of each")
 )
 
@@ -40,11 +42,18 @@ var (
 	gatehouse string
 	server    *cluster.Cluster
 	password  string
-	first     = plant("first", 1)
-	second    = plant("second", 2)
-	third     = plant("third", 1) // the first once more, and again, for tests that run beside
-	fourth    = plant("fourth", 1)
-	fifth     = plant("fifth", 1)
+	first     = plant("first", 1, ordinary)
+	second    = plant("second", 2, ordinary)
+	third     = plant("third", 1, ordinary) // the first once more, and again, for tests that run beside
+	fourth    = plant("fourth", 1, ordinary)
+	fifth     = plant("fifth", 1, ordinary)
+	sixth     = plant("sixth", 1, outsiders)
+	seventh   = plant("seventh", 2, outsiders)
+	eighth    = plant("eighth", 1, alike)
+	ninth     = plant("ninth", 2, alike)
+	tenth     = plant("tenth", 1, ordinary) // those of sqlsmith
+	eleventh  = plant("eleventh", 2, ordinary)
+	twelfth   = plant("twelfth", 1, ordinary)
 	setUp     error
 )
 
@@ -88,27 +97,41 @@ func runAll(m *testing.M) int {
 	}
 	return clustertest.Run(m, settings, func(c *cluster.Cluster) {
 		server, password = c, rand.Text()
-		setUp = load(context.Background(), c, password, first, second, third, fourth, fifth)
+		setUp = load(context.Background(), c, password, first, second, third, fourth, fifth, sixth, seventh, eighth, ninth, tenth, eleventh, twelfth)
 	})
 }
 
-// Who there is: an agent under masks, and one that may see everything.
+// Who there is: an agent under masks, one with row filters besides, one that sees pseudonyms and writes nothing, and
+// one that may see everything.
 const (
-	masked   = "masked-agent"
-	trusted  = "trusted-agent"
-	audience = "api://gatehouse"
+	masked     = "masked-agent"
+	narrow     = "narrow-agent"
+	researcher = "researcher-agent"
+	trusted    = "trusted-agent"
+	audience   = "api://gatehouse"
 )
+
+// groups are those of each.
+var groups = map[string][]string{masked: {"ai-agents"}, narrow: {"ai-agents", "narrow"}, researcher: {"ai-agents", "researchers"}, trusted: {"auditors"}}
 
 // rules let the agent read and write, with labelled columns masked, and hide columns from it.
 func rules() string {
 	var b strings.Builder
 	b.WriteString(`@id("read") permit (principal, action == Action::"read", resource);
-@id("write") permit (principal, action in Action::"write", resource);
+@id("write") permit (principal, action in Action::"write", resource) unless { principal in Group::"researchers" };
+@id("temporary") permit (principal, action == Action::"temporary", resource);
 @id("reveal") permit (principal in Group::"auditors", action == Action::"reveal", resource);
 `)
 	for i, h := range hidden {
 		fmt.Fprintf(&b, "@id(\"hide-%d\") forbid (principal in Group::\"ai-agents\", action == Action::\"read\", resource == Column::\"shop/%s\");\n", i, h)
 	}
+	for i, f := range filters {
+		fmt.Fprintf(&b, "@id(\"rows-%d\") @rows(\"%s\") forbid (principal in Group::\"narrow\", action in [%s], resource in Table::\"shop/%s\");\n", i, f.rows, f.actions, f.table)
+	}
+	b.WriteString(`@id("contacts") permit (principal in Group::"narrow", action == Action::"read", resource == Table::"shop/public.contacts");
+@id("token") @mask("token") forbid (principal in Group::"researchers", action == Action::"read", resource is Column) when { resource.labels.containsAny(` + pseudonymous + `) };
+@id("reveal-token") permit (principal in Group::"researchers", action == Action::"reveal", resource is Column) when { resource.labels.containsAny(` + pseudonymous + `) };
+`)
 	return b.String()
 }
 
@@ -128,13 +151,20 @@ func start(t testing.TB, database string) *gateway {
 		t.Fatal(setUp)
 	}
 	dir := t.TempDir()
-	group := func(n string) []string { return []string{issuer.ObjectID("group " + n)} }
+	var agents []issuer.Agent
+	var names []string
+	for who, in := range groups {
+		agent := issuer.Agent{ClientID: who, Secret: rand.Text(), Name: who}
+		for _, n := range in {
+			agent.Groups = append(agent.Groups, issuer.ObjectID("group "+n))
+			names = append(names, issuer.ObjectID("group "+n)+": "+n)
+		}
+		agents = append(agents, agent)
+	}
+	slices.Sort(names)
 	is, err := issuer.Start("127.0.0.1:0", issuer.Options{
 		Tenant: "11111111-2222-3333-4444-555555555555", Audience: audience, Clients: []string{"cli"}, Lifetime: 72 * time.Hour,
-		Agents: []issuer.Agent{
-			{ClientID: masked, Secret: rand.Text(), Name: masked, Groups: group("ai-agents")},
-			{ClientID: trusted, Secret: rand.Text(), Name: trusted, Groups: group("auditors")},
-		},
+		Agents: agents,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +176,7 @@ func start(t testing.TB, database string) *gateway {
 url: https://%s
 tls: {self_signed: true}
 issuers:
-  - {name: test, kind: entra, issuer: %s, audiences: [%s], groups: {names: {%s: ai-agents, %s: auditors}}}
+  - {name: test, kind: entra, issuer: %s, audiences: [%s], groups: {names: {%s}}}
 people: {clients: [cli]}
 store: sqlite:gatehouse.db
 recordings: file:recordings
@@ -157,15 +187,16 @@ connections:
     url: %s
     password: {file: %s}
     groups: [ai-agents, auditors]
+    token_key: {file: %s}
     labels: %s
-`, https, g.address, https, is.URL(), audience, issuer.ObjectID("group ai-agents"), issuer.ObjectID("group auditors"),
-		server.URL(shop.Role, "", database), filepath.Join(dir, "password"), labels)
-	for name, text := range map[string]string{"gatehouse.yaml": config, "rules.cedar": rules(), "password": password + "\n"} {
+`, https, g.address, https, is.URL(), audience, strings.Join(slices.Compact(names), ", "),
+		server.URL(shop.Role, "", database), filepath.Join(dir, "password"), filepath.Join(dir, "key"), labels)
+	for name, text := range map[string]string{"gatehouse.yaml": config, "rules.cedar": rules(), "password": password + "\n", "key": strings.Repeat("a key of the tests ", 4)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, who := range []string{masked, trusted} {
+	for who := range groups {
 		if g.tokens[who], err = is.AgentToken(who); err != nil {
 			t.Fatal(err)
 		}

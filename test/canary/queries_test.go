@@ -42,7 +42,7 @@ func (g *generator) item(outer scope) (source, string) {
 		src := source{alias: g.alias()}
 		var k []kind
 		for range 1 + g.IntN(3) {
-			k = append(k, g.anyKind())
+			k = append(k, g.outKind())
 		}
 		lateral := ""
 		var seen scope
@@ -91,6 +91,9 @@ func find(name string) *table {
 func (g *generator) from(outer scope) (scope, string) {
 	if g.chance(25) {
 		j := one(g, joins...)
+		for (g.seldom[j.a] || g.seldom[j.b]) && g.chance(85) {
+			j = one(g, joins...)
+		}
 		a, b := g.named(find(j.a)), g.named(find(j.b))
 		on := fmt.Sprintf(j.on, a.alias, b.alias)
 		return scope{a, b}, a.from(a.table) + one(g, " JOIN ", " LEFT JOIN ", " RIGHT JOIN ", " FULL JOIN ") + b.from(b.table) + " ON " + on
@@ -150,13 +153,13 @@ func (g *generator) query(outer scope, want []kind) string {
 	kindsOut := want
 	if outermost {
 		for range 1 + g.IntN(4) {
-			kindsOut = append(kindsOut, g.anyKind())
+			kindsOut = append(kindsOut, g.outKind())
 		}
 	}
 	var targets []string
 	for i, k := range kindsOut {
 		e := ""
-		if g.chance(12) {
+		if g.chance(12) && g.opaque == nil {
 			e = g.windowed(k, all)
 		}
 		if e == "" {
@@ -165,7 +168,9 @@ func (g *generator) query(outer scope, want []kind) string {
 		targets = append(targets, fmt.Sprintf("%s AS o%d", e, i))
 	}
 	if outermost && g.chance(15) {
-		if r := g.row(in); r != "" {
+		if r := in[0].alias; g.opaque != nil {
+			targets = append(targets, one(g, r, "to_jsonb("+r+")", r+"::text"))
+		} else if r := g.row(in); r != "" {
 			targets = append(targets, r)
 		}
 	}
@@ -174,7 +179,7 @@ func (g *generator) query(outer scope, want []kind) string {
 	switch {
 	case g.chance(12):
 		distinct = "DISTINCT "
-	case g.chance(6):
+	case g.chance(6) && g.opaque == nil:
 		distinct, order = "DISTINCT ON (o0) ", "o0"
 		for i := range kindsOut[1:] {
 			order += fmt.Sprintf(", o%d", i+1)
@@ -185,7 +190,7 @@ func (g *generator) query(outer scope, want []kind) string {
 	if g.chance(55) {
 		b.WriteString(" WHERE " + g.condition(all))
 	}
-	if order == "" && g.chance(35) {
+	if order == "" && g.chance(35) && g.opaque == nil {
 		order = fmt.Sprintf("%d%s", 1+g.IntN(len(kindsOut)), one(g, "", " DESC", " NULLS FIRST"))
 		if distinct == "" && g.chance(40) {
 			order = g.expr(kText, all)
@@ -194,7 +199,7 @@ func (g *generator) query(outer scope, want []kind) string {
 	if order != "" {
 		b.WriteString(" ORDER BY " + order)
 	}
-	if g.chance(30) || want != nil && g.chance(50) {
+	if (g.chance(30) || want != nil && g.chance(50)) && g.opaque == nil {
 		b.WriteString(fmt.Sprintf(" LIMIT %d", 1+g.IntN(20)))
 		if g.chance(20) {
 			b.WriteString(" OFFSET 2")
@@ -240,7 +245,9 @@ func (g *generator) stars(in scope, from string) string {
 func (g *generator) grouped(in, outer scope, from string, want []kind) string {
 	var group []ref
 	for range g.IntN(3) {
-		if r, ok := g.anyColumn(in); ok && r.kind != kOther && r.kind != kJSON {
+		if r, ok := g.column(kToken, in); ok && g.chance(60) {
+			group = append(group, ref{r, kToken})
+		} else if r, ok := g.anyColumn(in); ok && r.kind != kOther && r.kind != kJSON {
 			group = append(group, r)
 		}
 	}
@@ -251,7 +258,7 @@ func (g *generator) grouped(in, outer scope, from string, want []kind) string {
 	ks := want
 	if want == nil {
 		for range 1 + g.IntN(3) {
-			ks = append(ks, g.anyKind())
+			ks = append(ks, g.outKind())
 		}
 	}
 	for i, k := range ks {
@@ -290,23 +297,34 @@ func (g *generator) aggregate(k kind, in scope) string {
 		filter = " FILTER (WHERE " + g.condition(in) + ")"
 	}
 	switch k {
+	case kToken:
+		return one(g, "count(DISTINCT "+g.expr(kToken, in)+")", "count("+g.expr(kToken, in)+")") + filter + "::text"
 	case kInt:
 		return one(g, "count(*)", "count("+g.expr(g.anyKind(), in)+")", "count(DISTINCT "+g.expr(kText, in)+")", "max(length("+g.expr(kText, in)+"))") + filter + "::int"
 	case kNum:
 		return one(g, "sum", "avg", "max", "min") + "(" + g.expr(kNum, in) + ")" + filter
 	case kText:
-		return one(g, "min("+g.expr(kText, in)+")", "max("+g.expr(kText, in)+")", "string_agg("+g.expr(kText, in)+", ';')",
+		return one(g, "min("+g.expr(kText, in)+")", "max("+g.expr(kText, in)+")", "string_agg("+g.distinct()+g.expr(kText, in)+", ';')",
 			"string_agg(DISTINCT "+g.expr(kText, in)+", ';')") + filter
 	case kBool:
 		return one(g, "bool_or", "bool_and", "every") + "(" + g.expr(kBool, in) + ")" + filter
 	case kJSON:
-		return one(g, "jsonb_agg("+g.expr(kText, in)+")", "jsonb_object_agg(coalesce("+g.expr(kText, in)+", '-'), "+g.expr(kInt, in)+")", "to_jsonb(array_agg("+one(g, g.row(in), g.expr(kText, in))+"))")
+		if g.opaque != nil {
+			return "jsonb_agg(DISTINCT " + g.expr(kText, in) + ")"
+		}
+		return one(g, "jsonb_agg("+g.expr(kText, in)+")", g.objects(in), "to_jsonb(array_agg("+one(g, g.row(in), g.expr(kText, in))+"))")
 	case kTexts:
-		return "array_agg(" + g.expr(kText, in) + ")" + filter
+		return "array_agg(" + g.distinct() + g.expr(kText, in) + ")" + filter
 	case kDate, kTime, kGrade:
 		return one(g, "min", "max") + "(" + g.expr(k, in) + ")" + filter
 	}
 	return g.literal(k)
+}
+
+// objects is an aggregate of which the last of equal keys counts.
+func (g *generator) objects(in scope) string {
+	k, v := "coalesce("+g.expr(kText, in)+", '-')", g.expr(kInt, in)
+	return "jsonb_object_agg(" + k + ", " + v + " ORDER BY " + k + ", " + v + ")"
 }
 
 // windowed is a window function of a kind; "" where there is none.
@@ -332,11 +350,11 @@ func (g *generator) withClause() string {
 		if g.chance(20) {
 			recursive = "RECURSIVE "
 			c.refs = []ref{{"n", kInt}, {"w", kText}}
-			list = append(list, fmt.Sprintf("%s(n, w) AS (SELECT id, %s FROM customers WHERE id < 5 UNION ALL SELECT n + 1, w || 'z' FROM %s WHERE n < 8)", c.alias, one(g, "email", "name", "phone"), c.alias))
+			list = append(list, fmt.Sprintf("%s(n, w) AS (SELECT id, %s FROM customers WHERE id < 5 UNION ALL SELECT n + 1, w || 'z' FROM %s WHERE n < 8)", c.alias, g.readable("email", "name", "phone"), c.alias))
 		} else {
 			var k []kind
 			for range 1 + g.IntN(3) {
-				k = append(k, g.anyKind())
+				k = append(k, g.outKind())
 			}
 			list = append(list, c.alias+" AS "+one(g, "", "MATERIALIZED ", "NOT MATERIALIZED ")+"("+g.query(nil, k)+")")
 			for i, one := range k {
@@ -353,6 +371,9 @@ func (g *generator) setOperation() string {
 	var k []kind
 	for range 1 + g.IntN(3) {
 		k = append(k, one(g, kText, kText, kInt, kDate, kNum, kGrade))
+		if g.opaque != nil && g.chance(40) {
+			k[len(k)-1] = kToken
+		}
 	}
 	arm := func() string { return "(" + g.query(nil, k) + ")" }
 	text := arm()
@@ -368,8 +389,8 @@ func (g *generator) setOperation() string {
 // probe asks whether a value that the first database has is there.
 func (g *generator) probe() string {
 	g.probing = true
-	p := first.planted[g.IntN(len(first.planted))]
-	name, column, _ := strings.Cut(p.column, ".")
+	p := g.known[g.IntN(len(g.known))]
+	name, column, _ := strings.Cut(strings.Replace(p.column, " (left out)", "", 1), ".")
 	if name == "hr" {
 		name, column, _ = strings.Cut(p.column[3:], ".")
 		name = "hr." + name

@@ -39,6 +39,9 @@ func newFinder(list []planted) *finder {
 		if strings.Trim(v, "0123456789.-abcdef") == "" {
 			size = digitPiece
 		}
+		if len(v) == 10 && v[4] == '-' && v[7] == '-' {
+			size = len(v) // a date without its millennium is another's
+		}
 		if strings.HasSuffix(p.column, ".badge") { // hexadecimal digits without their dashes are the bytes
 			f.folded[strings.ReplaceAll(v, "-", "")[:12]] = p.column
 		}

@@ -22,7 +22,7 @@ func TestTogether(t *testing.T) {
 		c := session{dial(t, g.url(who)), g}
 		wg.Go(func() {
 			for n := int(next.Add(1)) - 1; n < count && !failed.Load(); n = int(next.Add(1)) - 1 {
-				s := generate(*seed+1, n)
+				s := generate(*seed+1, n, manner{known: first.planted})
 				if err := c.together(s, seen, who); err != nil {
 					failed.Store(true)
 					t.Errorf("-seed %d, statement %d (%s, %s): %v\n%s", *seed, n, s.what, s.form, err, s)

@@ -182,10 +182,46 @@ func (g *generator) copies() []string {
 	return append(out, "SELECT * FROM scratch", "SELECT a || b, upper(a), j::text FROM scratch ORDER BY 1", "ROLLBACK")
 }
 
+// temporary puts what can be read into a temporary table, does something to that, and reads it.
+func (g *generator) temporary() []string {
+	q := func() string { defer func() { g.with = nil }(); return g.query(nil, []kind{kText, kInt}) }
+	out := []string{one(g, "BEGIN", "BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ")}
+	name := one(g, "made", "made", "pg_temp.made", "products")
+	switch g.IntN(5) {
+	case 0:
+		out = append(out, "CREATE TEMP TABLE "+name+" (a, n) AS "+q())
+	case 1:
+		out = append(out, "SELECT * INTO TEMP "+name+" FROM ("+q()+") AS x (a, n)")
+	case 2:
+		out = append(out, "CREATE TEMP TABLE "+name+" (a text UNIQUE, n int CHECK (n > -5)) ON COMMIT DROP", "INSERT INTO "+name+" "+q()+" ON CONFLICT DO NOTHING")
+	case 3:
+		out = append(out, "CREATE TEMP TABLE "+name+" (a text, n int)", "INSERT INTO "+name+" VALUES ('x', 1), ('y', 2)",
+			"UPDATE "+name+" AS w SET a = upper(c."+one(g, "phone", "email", "national_id", "profile::text")+") FROM customers c WHERE c.id = w.n")
+	default:
+		out = append(out, "CREATE TEMP TABLE "+name+" (a, n) AS SELECT "+one(g, "email", "c::text", "national_id", "left(phone, 6)")+", id FROM customers c WHERE "+one(g, "true", "email > 'm'", "phone LIKE '%1%'"))
+	}
+	switch g.IntN(6) {
+	case 0:
+		out = append(out, "SAVEPOINT s", "DROP TABLE "+name, "ROLLBACK TO s")
+	case 1:
+		out = append(out, "CREATE "+one(g, "", "UNIQUE ")+"INDEX ON "+name+" (a)")
+	case 2:
+		out = append(out, "ANALYZE "+name)
+	case 3:
+		out = append(out, "CREATE TEMP TABLE again AS TABLE "+name, "SELECT * FROM again")
+	}
+	out = append(out, "SELECT * FROM "+name, one(g, "SELECT a || 'x', upper(a) FROM "+name+" ORDER BY 1", "COPY "+name+" TO STDOUT", "SELECT count(*), min(a), max(a) FROM "+name,
+		"SELECT c.id, m.n FROM customers c JOIN "+name+" m ON m.a = c.email ORDER BY 1, 2", "UPDATE "+name+" SET a = a || a RETURNING *", "DELETE FROM "+name+" RETURNING a"))
+	if g.chance(30) {
+		out = append(out, "INSERT INTO scratch (a, n) SELECT a, n FROM "+name, "SELECT a, n FROM scratch ORDER BY a, n")
+	}
+	return append(out, one(g, "ROLLBACK", "ROLLBACK", "ABORT"))
+}
+
 // utility is what is no query: some of it is not built yet in a gateway, and refused.
 func (g *generator) utility() []string {
 	q := func() string { defer func() { g.with = nil }(); return g.query(nil, nil) }
-	switch g.IntN(10) {
+	switch g.IntN(9) {
 	case 0:
 		return []string{"COPY (" + q() + ") TO STDOUT" + one(g, "", " WITH (FORMAT csv, HEADER)", " WITH (FORMAT binary)")}
 	case 1:
@@ -199,11 +235,9 @@ func (g *generator) utility() []string {
 	case 5:
 		return []string{"SHOW " + one(g, "server_version", "timezone", "search_path", "is_superuser"), "SELECT 1"}
 	case 6:
-		return []string{"EXPLAIN " + one(g, "", "ANALYZE ", "VERBOSE ") + q()}
+		return []string{"EXPLAIN " + one(g, "", "(ANALYZE, TIMING OFF, SUMMARY OFF) ", "VERBOSE ") + q()}
 	case 7:
 		return []string{"BEGIN", "MERGE INTO products w USING customers c ON w.id = c.id WHEN MATCHED AND c.email > 'm' THEN UPDATE SET name = c.email WHEN NOT MATCHED THEN DO NOTHING", "SELECT id, name FROM products ORDER BY id", "ROLLBACK"}
-	case 8:
-		return []string{"BEGIN", "CREATE TEMP TABLE made AS " + g.query(nil, []kind{kText, kInt}), "SELECT * FROM made", "ROLLBACK"}
 	}
 	return []string{"BEGIN", "SET LOCAL statement_timeout = 3000", q(), q(), "COMMIT"}
 }

@@ -109,13 +109,11 @@ DISCARD PLANS
 LOCK TABLE notes IN ACCESS SHARE MODE
 -- @explain
 EXPLAIN (COSTS OFF) SELECT * FROM products WHERE id = 1
--- refused: EXPLAIN is not built yet
 -- @explain-analyze simple
 EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT count(*) FROM products
--- refused: EXPLAIN is not built yet
 -- @temporary-table simple
 CREATE TEMP TABLE scratch AS SELECT id FROM products; SELECT count(*) FROM scratch
--- refused: temporary tables are not built yet
+-- refused: nobody here has a permit to make temporary tables
 -- @merge
 MERGE INTO notes n USING (VALUES (1, 'merged')) v(id, note) ON n.id = v.id WHEN MATCHED THEN UPDATE SET note = v.note
 -- @values-typed
