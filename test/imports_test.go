@@ -26,7 +26,7 @@ var columns = []column{
 		"these are tools: whoever needs one must get it without the rest of the gateway"},
 	{[]string{"internal/policy"},
 		"policy has the words that every room speaks in and the decision: it must be testable as a function"},
-	{[]string{"internal/sqlguard", "internal/httpguard", "internal/mask", "internal/identity"},
+	{[]string{"internal/sqlguard", "internal/httpguard", "internal/grpcguard", "internal/mask", "internal/identity"},
 		"understanding a request and knowing who asks come before the path of a request, and do not know it"},
 	{[]string{"internal/gate"},
 		"the gate says what it needs from recordings, approvals and connectors as interfaces: if it knew them, a way around it could be built into it"},
@@ -48,6 +48,7 @@ var beside = map[string][]string{
 	"internal/search":     {"internal/record"},
 	"internal/secret":     {"internal/config/strict"}, // where a secret is named is said in YAML
 	"internal/notify":     {"internal/secret"},
+	"internal/grpcguard":  {"internal/mask"}, // a message is masked where it is walked
 	"internal/credential": {"internal/config/strict", "internal/secret"},
 }
 
@@ -57,7 +58,7 @@ var never = []struct {
 	because              string
 }{
 	{
-		rooms: []string{"internal/policy", "internal/sqlguard", "internal/httpguard"},
+		rooms: []string{"internal/policy", "internal/sqlguard", "internal/httpguard", "internal/grpcguard"},
 		paths: []string{"net", "os", "io/fs", "io/ioutil", "time", "database", "log", "syscall", "plugin", "math/rand", "crypto/rand",
 			"internal/config/strict", "internal/secret", "internal/credential", "internal/selfsigned",
 			"github.com/jackc/pgx", "modernc.org/sqlite", "github.com/pressly/goose"},

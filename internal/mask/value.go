@@ -190,3 +190,21 @@ func bucket(s string, width int64) (string, bool) {
 	}
 	return strconv.FormatFloat(math.Trunc(f/float64(width))*float64(width), 'f', -1, 64), true
 }
+
+// Seconds shows a moment, in seconds since 1970, by the first of its year or of a bucket of years; ok is false where
+// nothing is shown.
+func (r *Rule) Seconds(s int64) (shown int64, ok bool) {
+	const first, last = -62135596800, 253402300799 // the years 1 to 9999
+	if s < first || s > last {
+		return 0, false
+	}
+	text, ok := r.Text(time.Unix(s, 0).UTC().Format(time.RFC3339))
+	if !ok {
+		return 0, false
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return 0, false
+	}
+	return t.Unix(), true
+}
