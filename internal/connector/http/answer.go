@@ -374,7 +374,7 @@ func (a *answer) fail(err error) {
 	a.ended = true
 	a.call.target.log.Warn("an answer was cut off", "request", a.call.entry.ID(), "error", err)
 	why := failure(err)
-	if a.call.session.killed() != nil {
+	if a.call.session.Killed() != nil {
 		why = "cut off: the session was ended"
 	}
 	a.call.entry.Close(a.outcome(why))
@@ -412,7 +412,7 @@ func failed(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	refusal, ok := gate.AsRefusal(err)
-	if killed := c.session.killed(); killed != nil {
+	if killed := c.session.Killed(); killed != nil {
 		refusal, ok = killed, true
 	}
 	if ok {

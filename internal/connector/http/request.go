@@ -18,7 +18,7 @@ import (
 type call struct {
 	server  *server
 	target  *target
-	session *session
+	session *gate.Pooled
 	entry   *gate.Entry
 	writer  *writer
 
@@ -143,7 +143,7 @@ func (c *call) Touches(context.Context) ([]policy.Touch, error) {
 	if c.refusal != nil {
 		return nil, c.refusal
 	}
-	c.use = c.target.use(c.session.gate.Slice(), c.endpoint, c.method, c.op, c.revealed)
+	c.use = c.target.use(c.session.Slice(), c.endpoint, c.method, c.op, c.revealed)
 	return c.use.touches, nil
 }
 
@@ -193,6 +193,6 @@ func (c *call) Preview(context.Context) (gate.Preview, error) {
 
 // Recheck looks at the policies anew: the masks are those of now.
 func (c *call) Recheck(context.Context) error {
-	c.use = c.target.use(c.session.gate.Slice(), c.endpoint, c.method, c.op, c.revealed)
+	c.use = c.target.use(c.session.Slice(), c.endpoint, c.method, c.op, c.revealed)
 	return nil
 }

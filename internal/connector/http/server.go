@@ -37,7 +37,7 @@ type server struct {
 	log      *slog.Logger
 	targets  map[string]*target
 	hosts    map[string]*target
-	pool     *pool
+	pool     *gate.Pool
 	working  sync.WaitGroup
 }
 
@@ -47,7 +47,7 @@ func newServer(d gate.Deps) (*server, error) {
 	}
 	s := &server{
 		verifier: d.Verifier, tls: d.TLS, log: d.Log, targets: map[string]*target{}, hosts: map[string]*target{},
-		pool: &pool{gate: d.Gate, log: d.Log, sessions: map[sessionKey][]*session{}},
+		pool: gate.NewPool(d.Gate, kind, d.Log),
 	}
 	for _, c := range d.Connections {
 		t, err := newTarget(c, d.Secret, d.Log)
@@ -71,7 +71,7 @@ func (s *server) Serve(ctx context.Context, l net.Listener) error {
 	defer s.shutdown()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go s.pool.run(ctx)
+	go s.pool.Run(ctx)
 	if l == nil {
 		<-ctx.Done()
 		return nil
@@ -106,7 +106,7 @@ func (s *server) shutdown() {
 	case <-time.After(drainTime):
 		s.log.Warn("requests did not end in time")
 	}
-	s.pool.shutdown()
+	s.pool.Shutdown()
 	for _, t := range s.targets {
 		t.close()
 	}
@@ -215,11 +215,11 @@ func (s *server) turnAway(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	switch {
-	case errors.Is(err, errStopped):
+	case errors.Is(err, gate.ErrStopped):
 		refuse(w, &gate.Refusal{Code: gate.Unavailable, Reason: "The gateway is stopping.", Remedy: "Send the request again."}, 0, "")
-	case errors.Is(err, errCrowded):
+	case errors.Is(err, gate.ErrCrowded):
 		w.Header().Set("Retry-After", "1")
-		refuse(w, &gate.Refusal{Code: gate.LimitExceeded, Reason: fmt.Sprintf("More than %d requests with this token wait to be decided.", maxSessions), Remedy: "Send fewer at a time."}, http.StatusTooManyRequests, "")
+		refuse(w, &gate.Refusal{Code: gate.LimitExceeded, Reason: fmt.Sprintf("More than %d requests with this token wait to be decided.", gate.MaxPooled), Remedy: "Send fewer at a time."}, http.StatusTooManyRequests, "")
 	default:
 		s.log.Error("a request could not be served", "client", r.RemoteAddr, "error", err)
 		refuse(w, &gate.Refusal{Code: gate.Unavailable, Reason: "The gateway had an error of its own.", Remedy: "Tell the operator of this gateway; its log names the cause."}, http.StatusInternalServerError, "")
@@ -229,12 +229,12 @@ func (s *server) turnAway(w http.ResponseWriter, r *http.Request, err error) {
 // serve is the path of a request: understood, admitted, sent on, answered.
 func (s *server) serve(w *writer, r *http.Request, t *target, front, raw string, id identity.Identity, token [sha256.Size]byte) {
 	client, _, _ := net.SplitHostPort(r.RemoteAddr)
-	one, err := s.pool.take(r.Context(), sessionKey{token, t.connection.Name, client}, id, t.connection, r.RemoteAddr, bounded(r.UserAgent(), 200))
+	one, err := s.pool.Take(r.Context(), gate.PoolKey{Token: token, Connection: t.connection.Name, Client: client}, id, t.connection, r.RemoteAddr, bounded(r.UserAgent(), 200))
 	if err != nil {
 		s.turnAway(w, r, err)
 		return
 	}
-	defer s.pool.leave(one)
+	defer s.pool.Leave(one)
 	c := &call{server: s, target: t, session: one, writer: w, received: raw, front: front}
 	c.understand(r, raw)
 	if c.refusal == nil {
@@ -242,11 +242,11 @@ func (s *server) serve(w *writer, r *http.Request, t *target, front, raw string,
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	defer context.AfterFunc(one.life, func() { cancel(context.Cause(one.life)) })()
+	defer context.AfterFunc(one.Life, func() { cancel(context.Cause(one.Life)) })()
 	r = r.WithContext(ctx) // not sooner: a copy would not see the trailers that came behind the body
 	ticket, err := s.admit(ctx, c)
 	if err != nil {
-		if killed := one.killed(); killed != nil {
+		if killed := one.Killed(); killed != nil {
 			err = killed
 		}
 		if refusal, ok := gate.AsRefusal(err); ok {
@@ -294,22 +294,13 @@ func (s *server) admit(ctx context.Context, c *call) (gate.Ticket, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var ticket gate.Ticket
-	c.session.waiting = func(t gate.Ticket) {
+	var err error
+	c.entry, err = s.pool.Admit(ctx, c.session, c, func(t gate.Ticket) {
 		ticket = t
 		timer := time.AfterFunc(holdWait, func() { cancel(gate.ErrWaitedEnough) })
 		context.AfterFunc(ctx, func() { timer.Stop() })
-	}
-	entries, err := s.pool.gate.Admit(ctx, c.session.gate, []gate.Request{c})
-	broken := false
-	if refusal, ok := gate.AsRefusal(err); ok {
-		broken = refusal.Code == gate.IdentityRejected || refusal.Code == gate.Unavailable
-	}
-	s.pool.admitted(c.session, broken)
-	if err != nil {
-		return ticket, err
-	}
-	c.entry = entries[0]
-	return ticket, nil
+	})
+	return ticket, err
 }
 
 // send gives the request to the API. A refusal says why it was not.
@@ -331,7 +322,7 @@ func (c *call) send(w *writer, r *http.Request) *gate.Refusal {
 		}
 		return &gate.Refusal{Code: gate.Unavailable, Reason: "The request was not admitted.", Remedy: "Send it again."}
 	}
-	end := c.session.gate.Expires().Add(gate.Grace)
+	end := c.session.Expires().Add(gate.Grace)
 	if limit.Seconds > 0 {
 		end = earlier(end, time.Now().Add(time.Duration(limit.Seconds)*time.Second))
 	}
