@@ -144,7 +144,7 @@ func (w *world) touch(p *place, text string, labels []string) (policy.Touch, err
 }
 
 // types are the words for types of resources.
-var types = []string{"Connection", "Schema", "Table", "Column", "Function", "Channel", "Endpoint", "Field"}
+var types = []string{"Connection", "Schema", "Table", "Column", "Function", "Channel", "Endpoint", "Service", "Method", "Message", "Field"}
 
 // find finds the object of an action: with the word for its type in front, or of the type that the action and the
 // name suggest.
@@ -159,6 +159,9 @@ func (p *place) find(action, object string) (policy.Resource, error) {
 	case "listen", "notify":
 		return p.thing("Channel", object)
 	case "call":
+		if p.model == nil && strings.Contains(object, "/") {
+			return p.thing("Method", object)
+		}
 		return p.thing("Function", object)
 	case "reveal":
 		return p.thing(p.labelled(object), object)
@@ -166,10 +169,10 @@ func (p *place) find(action, object string) (policy.Resource, error) {
 	if object == "" {
 		return policy.Resource{}, fmt.Errorf("%s needs an object, such as %s public.customers", action, action)
 	}
+	if typ := p.labelled(object); typ == "Field" {
+		return p.thing(typ, object)
+	}
 	if p.model == nil && strings.HasPrefix(object, "/") {
-		if typ := p.labelled(object); typ == "Field" {
-			return p.thing(typ, object)
-		}
 		return p.thing("Endpoint", object)
 	}
 	var first error
@@ -185,9 +188,9 @@ func (p *place) find(action, object string) (policy.Resource, error) {
 	return policy.Resource{}, first
 }
 
-// labelled is the type of what is masked that has a name: a field of an API's answers where it has a JSON path.
+// labelled is the type of what is masked that has a name: a field where it has the path of one behind what answers with it.
 func (p *place) labelled(name string) string {
-	if p.model == nil && strings.Contains(name, "#$") {
+	if p.model == nil && strings.Contains(name, "#") {
 		return "Field"
 	}
 	return "Column"

@@ -344,3 +344,24 @@ func BenchmarkDecide(b *testing.B) {
 		slice.Decide(asked)
 	}
 }
+
+// TestJoin: fragments that declare the same entity with the same attributes say together what it is in.
+func TestJoin(t *testing.T) {
+	compile := func(more ...string) error {
+		sources := []policy.Source{{Name: "one", Text: []byte(`entity Endpoint in [Connection]; entity Field in [Endpoint] { labels: Set<String> }; action read appliesTo { principal: [Agent, User], resource: [Field] };`)}}
+		for _, m := range more {
+			sources = append(sources, policy.Source{Name: "two", Text: []byte(m)})
+		}
+		_, err := policy.Compile(policy.Input{Schemas: sources, Policies: []policy.Source{{Name: "p", Text: []byte(`@id("m") permit (principal, action == Action::"read", resource in Method::"c/a.S/M");`)}}})
+		return err
+	}
+	const method = `entity Method in [Connection]; action read appliesTo { principal: [Agent, User], resource: [Field] };`
+	if err := compile(method + `entity Field in [Method] { labels: Set<String> };`); err != nil {
+		t.Error(err)
+	}
+	for _, bad := range []string{`entity Field in [Method] { labels: Set<Long> };`, `entity Field in [Method];`, `entity Field { labels: Set<String> };`, `entity Field in [Method] { labels?: Set<String> };`} {
+		if err := compile(method + bad); err == nil || !strings.Contains(err.Error(), "the entity Field") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 
 	"github.com/cedar-policy/cedar-go/x/exp/schema"
@@ -17,8 +18,8 @@ func parseSchema(f Source) (*ast.Schema, error) {
 	return s.AST(), nil
 }
 
-// join adds a fragment of the schema. An action that is there already applies to what the fragment says of it as well;
-// anything else is declared once.
+// join adds a fragment of the schema. An action that is there already applies to what the fragment says of it as well, and
+// an entity that is there already, with the same attributes, is in what the fragment says as well.
 func join(all, more *ast.Schema, name string) error {
 	twice := func(what string) error {
 		return Problems{{Source: "schema", Message: fmt.Sprintf("%s: %s is declared by another fragment too", name, what)}}
@@ -30,10 +31,20 @@ func join(all, more *ast.Schema, name string) error {
 		all.Entities = ast.Entities{}
 	}
 	for k, v := range more.Entities {
-		if _, taken := all.Entities[k]; taken {
-			return twice("the entity " + string(k))
+		was, taken := all.Entities[k]
+		if !taken {
+			all.Entities[k] = v
+			continue
 		}
-		all.Entities[k] = v
+		if !reflect.DeepEqual(was.Shape, v.Shape) || !reflect.DeepEqual(was.Tags, v.Tags) || len(v.ParentTypes) == 0 || len(was.ParentTypes) == 0 {
+			return twice("the entity " + string(k) + ", with other attributes or in nothing,")
+		}
+		for _, p := range v.ParentTypes {
+			if !slices.Contains(was.ParentTypes, p) {
+				was.ParentTypes = append(slices.Clip(was.ParentTypes), p)
+			}
+		}
+		all.Entities[k] = was
 	}
 	if len(more.Enums)+len(more.CommonTypes) > 0 {
 		return Problems{{Source: "schema", Message: name + ": a fragment has entities and actions only"}}
@@ -60,7 +71,11 @@ func join(all, more *ast.Schema, name string) error {
 				return twice("who may do the action " + string(k))
 			}
 			both := *was.AppliesTo
-			both.Resources = append(slices.Clip(both.Resources), v.AppliesTo.Resources...)
+			for _, r := range v.AppliesTo.Resources {
+				if !slices.Contains(both.Resources, r) {
+					both.Resources = append(slices.Clip(both.Resources), r)
+				}
+			}
 			was.AppliesTo = &both
 		}
 		all.Actions[k] = was

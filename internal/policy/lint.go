@@ -113,7 +113,7 @@ func (l *linter) names(r *rule) {
 			if l.known.Groups != nil && !l.known.Groups(id) && id != BreakGlassGroup && !slices.Contains(l.granted, id) {
 				l.warn(r, "unknown-group", []string{written(e)}, "name it in groups.names, or correct it", "no issuer gives anyone the group %q", id)
 			}
-		case "Connection", "Schema", "Table", "Column", "Function", "Channel", "Endpoint", "Field":
+		case "Connection", "Schema", "Table", "Column", "Function", "Channel", "Endpoint", "Service", "Method", "Message", "Field":
 			name, _, _ := strings.Cut(id, "/")
 			if l.known.Connections != nil && !slices.Contains(connections, name) {
 				l.warn(r, "unknown-connection", []string{written(e)}, didYouMean(name, connections), "there is no connection %q", name)

@@ -16,7 +16,7 @@ import (
 // types are the entity types that a line can name, as policy.Touch.String writes them.
 var types = map[string]string{
 	"connection": "Connection", "schema": "Schema", "table": "Table", "column": "Column", "function": "Function", "channel": "Channel",
-	"endpoint": "Endpoint", "field": "Field",
+	"endpoint": "Endpoint", "service": "Service", "method": "Method", "message": "Message", "field": "Field",
 	"gateway": "Gateway",
 }
 
@@ -57,7 +57,10 @@ func Resource(connection policy.Resource, typ, id string) (policy.Resource, erro
 	if !found || connection.ID == "" {
 		return out, fmt.Errorf("%q is not on the connection %s: its id starts with %s/", id, connection.ID, connection.ID)
 	}
-	if typ == "Endpoint" || typ == "Field" {
+	switch {
+	case typ == "Service", typ == "Method", typ == "Message", typ == "Field" && !strings.Contains(within, "#$"):
+		return called(connection, out, within)
+	case typ == "Endpoint", typ == "Field":
 		return answered(connection, out, within)
 	}
 	parts, err := names(within)
@@ -66,7 +69,7 @@ func Resource(connection policy.Resource, typ, id string) (policy.Resource, erro
 	}
 	depth, known := map[string]int{"Schema": 1, "Channel": 1, "Table": 2, "Function": 2, "Column": 3}[typ]
 	if !known {
-		return out, fmt.Errorf("%q is not a type of resource: use Connection, Schema, Table, Column, Function, Channel, Endpoint or Field", typ)
+		return out, fmt.Errorf("%q is not a type of resource: use Connection, Schema, Table, Column, Function, Channel, Endpoint, Service, Method, Message or Field", typ)
 	}
 	if len(parts) != depth {
 		return out, fmt.Errorf("%q is not the id of a %s: write %s", id, strings.ToLower(typ), example(connection.ID, typ))
@@ -95,6 +98,40 @@ func answered(connection, out policy.Resource, within string) (policy.Resource, 
 	}
 	out.Parents = append(append(out.Parents, connection.Entity), connection.Parents...)
 	return out, nil
+}
+
+// called is what a gRPC service has: SERVICE, SERVICE/METHOD, MESSAGE, or SERVICE/METHOD#MESSAGE.FIELD.
+func called(connection, out policy.Resource, within string) (policy.Resource, error) {
+	at := func(typ, name string) policy.Entity { return policy.Entity{Type: typ, ID: connection.ID + "/" + name} }
+	method, field, found := strings.Cut(within, "#")
+	service, name, two := strings.Cut(method, "/")
+	message, ok := "", named(service) && two == (out.Type == "Method" || out.Type == "Field") && (!two || named(name) && !strings.Contains(name, ".")) && found == (out.Type == "Field")
+	switch out.Type {
+	case "Method":
+		out.Parents = append(out.Parents, at("Service", service))
+	case "Field":
+		if dot := strings.LastIndexByte(field, '.'); dot > 0 {
+			message = field[:dot]
+		}
+		ok = ok && named(field) && message != ""
+		out.Parents = append(out.Parents, at("Method", method), at("Service", service), at("Message", message))
+	}
+	if !ok {
+		return policy.Resource{}, fmt.Errorf("%q is not the id of a %s: write %s", out.ID, strings.ToLower(out.Type), connection.ID+"/"+
+			map[string]string{"Service": "shop.v1.Customers", "Method": "shop.v1.Customers/Get", "Message": "shop.v1.Customer", "Field": "customers/{id}#$.email, or of gRPC " + connection.ID + "/shop.v1.Customers/Get#shop.v1.Customer.email"}[out.Type])
+	}
+	out.Parents = append(append(out.Parents, connection.Entity), connection.Parents...)
+	return out, nil
+}
+
+// named says whether a text is a full name of a descriptor: words with dots between them.
+func named(s string) bool {
+	for word := range strings.SplitSeq(s, ".") {
+		if word == "" || strings.Trim(word, "_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+			return false
+		}
+	}
+	return true
 }
 
 func example(connection, typ string) string {

@@ -27,6 +27,9 @@ func TestTouch(t *testing.T) {
 		{Action: "call", Resource: c.FunctionResource(guard.Function{Name: guard.Name{Schema: "public", Name: "f"}})},
 		{Action: "GET", Resource: policy.Resource{Entity: policy.Entity{Type: "Endpoint", ID: "orders/customers/{id}"}, Parents: []policy.Entity{connection.Entity, {Type: "Tag", ID: "env:prod"}}}},
 		{Action: "read", Resource: policy.Resource{Entity: policy.Entity{Type: "Field", ID: field}, Labels: []string{"pii"}, Parents: []policy.Entity{{Type: "Endpoint", ID: "orders/customers/{id}"}, connection.Entity, {Type: "Tag", ID: "env:prod"}}}},
+		{Action: "call", Resource: policy.Resource{Entity: policy.Entity{Type: "Service", ID: "orders/shop.v1.Customers"}, Parents: []policy.Entity{connection.Entity, {Type: "Tag", ID: "env:prod"}}}},
+		{Action: "call", Resource: policy.Resource{Entity: policy.Entity{Type: "Method", ID: "orders/shop.v1.Customers/Get"}, Parents: []policy.Entity{{Type: "Service", ID: "orders/shop.v1.Customers"}, connection.Entity, {Type: "Tag", ID: "env:prod"}}}},
+		{Action: "update", Resource: policy.Resource{Entity: policy.Entity{Type: "Field", ID: "orders/shop.v1.Customers/Get#shop.v1.Customer.email"}, Parents: []policy.Entity{{Type: "Method", ID: "orders/shop.v1.Customers/Get"}, {Type: "Service", ID: "orders/shop.v1.Customers"}, {Type: "Message", ID: "orders/shop.v1.Customer"}, connection.Entity, {Type: "Tag", ID: "env:prod"}}}},
 		{Action: "listen", Resource: c.ChannelResource("My channel")},
 	} {
 		got, err := Touch(want.String(), connection, func(id string) []string {
@@ -50,6 +53,8 @@ func TestTouchRefuses(t *testing.T) {
 		"", "read", "read column", "read thing orders/a.b.c", "read column other/a.b.c", "read column ordersa.b.c", "read column orders/a.b", "read column orders/a.b.c.d",
 		"read column orders/a..c", `read column orders/a."b.c`, "read table orders/", "connect connection other", " column orders/a.b.c", "call function orders/f(x.y)",
 		"read field orders/customers", "read field orders/customers#email", "GET endpoint orders/customers#$.email", "GET endpoint other/customers",
+		"call method orders/shop.v1.Customers", "call method orders/shop.v1.Customers/Get/x", "call method orders/shop..v1/Get", "call method orders//Get", "call service orders/a/b", "read message orders/a#b",
+		"read field orders/shop.v1.Customers/Get#email", "read field orders/shop.v1.Customers#shop.v1.Customer.email", "read field orders/shop.v1.Customers/Get#", "read field other/shop.v1.Customers/Get#a.b",
 	} {
 		if got, err := Touch(line, connection, nil); err == nil {
 			t.Errorf("%q is read as %+v", line, got)
