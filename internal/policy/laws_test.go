@@ -206,6 +206,32 @@ func TestMoment(t *testing.T) {
 	}
 }
 
+// TestReads: what of the moment a policy reads, however it is written; what is not plain counts as both.
+func TestReads(t *testing.T) {
+	who := principal("agent x")
+	for condition, want := range map[string]string{
+		`when { true }`: "", `unless { principal in Group::"context" }`: "",
+		`when { context.time > datetime("2026-01-01") }`: "time", `unless { context["time"] > datetime("2026-01-01") }`: "time",
+		`when { true || [context.source].contains(ip("::1")) }`: "source", `when { {a: {b: context.source}}.a.b.isLoopback() }`: "source",
+		`when { if context.source.isLoopback() then context.time > datetime("2026-01-01") else true }`: "time source",
+		`when { true } when { !(context.source.isLoopback()) }`:                                        "source",
+		`when { context has time }`: "time source", `when { {".": {left: context, attr: 1}} has a || true }`: "time source",
+		`when { context == context }`: "time source",
+	} {
+		set := compile(t, `permit(principal, action == Action::"read", resource) `+condition+`;`)
+		var got []string
+		if set.At(who, policy.Moment{Millis: 1000}) != set.At(who, policy.Moment{Millis: 2000}) {
+			got = append(got, "time")
+		}
+		if set.At(who, policy.Moment{Source: "10.0.0.1"}) != set.At(who, policy.Moment{Source: "10.0.0.2"}) {
+			got = append(got, "source")
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s reads %q, want %q", condition, got, want)
+		}
+	}
+}
+
 // TestObserving: nobody, connect and reveal are not let through.
 func TestObserving(t *testing.T) {
 	set := compile(t, `@id("held") @approval("dba") permit(principal, action == Action::"update", resource); @id("no") forbid(principal, action == Action::"delete", resource);`)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/cedar-policy/cedar-go"
+	publicast "github.com/cedar-policy/cedar-go/ast"
 	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 )
@@ -356,12 +358,9 @@ func equalTo(rows string) equality {
 
 // conditions are a policy's when and unless, as text.
 func conditions(r *rule) string {
-	b, err := r.policy.MarshalJSON()
-	var p struct{ Conditions json.RawMessage }
-	if err != nil || json.Unmarshal(b, &p) != nil {
-		return "?" + r.id
-	}
-	return string(p.Conditions)
+	whole := (*ast.Policy)(r.policy.AST())
+	all := ast.Scope{}.All()
+	return string(cedar.NewPolicyFromAST((*publicast.Policy)(&ast.Policy{Principal: all, Action: all, Resource: all, Conditions: whole.Conditions})).MarshalCedar())
 }
 
 // covers says whether a policy matches wherever another does, as far as their scopes and conditions show.

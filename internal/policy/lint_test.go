@@ -69,6 +69,8 @@ func TestTooLarge(t *testing.T) {
 		"parentheses":  deep("(", "true", ")", 1_000_000),
 		"sets":         deep("[", "1", "]", 200) + "\n",
 		"negations":    deep("!", "true", "", 1_000_000),
+		"signs":        deep("!", "true", "", 1000),
+		"minus":        deep("-", "1 > 0", "", 1000),
 		"conjunctions": deep("true && ", "true", "", 200_000),
 		"ifs":          deep("if true then true else ", "true", "", 100_000),
 		"a string":     `permit(principal, action, resource == Connection::"` + strings.Repeat("x", 1<<20) + `");`,
@@ -92,6 +94,51 @@ func TestTooLarge(t *testing.T) {
 	}
 	if _, err := policy.Compile(policy.Input{Schemas: []policy.Source{sqlSchema(t)}, Policies: []policy.Source{{Name: "x.cedar", Text: []byte(b.String())}}}); err != nil {
 		t.Errorf("%.300v", err)
+	}
+}
+
+// TestLongConditions: what is as long as a policy may be, and nested by operators instead of brackets, is read, compared and
+// explained without costing many times its length: a set may have dozens of them.
+func TestLongConditions(t *testing.T) {
+	many := func(one, last string, n int) string {
+		return "permit(principal, action == Action::\"read\", resource)\nwhen { " + strings.Repeat(one, n) + last + " };\n"
+	}
+	names := func(one string, n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, one, i)
+		}
+		return b.String()
+	}
+	var b strings.Builder
+	for _, text := range []string{
+		many("true && ", "true", 8000),
+		many("principal == Agent::\"x\" || ", "false", 2200),
+		many("1+", "1 > 0", 30_000),
+		many("if principal in Group::\"a\" then true else ", "true", 1200),
+		many("if ", "true"+strings.Repeat(" then true else false", 1500), 1500),
+		many("resource has labels && ", "true", 2000),
+		many("", names("resource has a%d && ", 2300)+"true", 1),
+		many("", "["+names("%d,", 7000)+"0].containsAll(["+names("%d,", 4000)+"0])", 1),
+	} {
+		for range 8 {
+			b.WriteString(text)
+		}
+	}
+	set, err := policy.Compile(policy.Input{Schemas: []policy.Source{sqlSchema(t)}, Policies: []policy.Source{{Name: "x.cedar", Text: []byte(b.String())}}})
+	if err != nil {
+		t.Fatalf("%.500v", err)
+	}
+	if set.Momentary() {
+		t.Error("it reads the time, or the source")
+	}
+	set.Warnings()
+	who := principal("agent x in a")
+	if d := set.For(who).Decide(touches[:1]); d.Effect != policy.Permit || len(d.Errors) != 0 {
+		t.Errorf("%+v", d)
+	}
+	if e := set.Explain(who, policy.Moment{}, touches[0]); len(e) != 1 || len(e[0].Policies) != 64 {
+		t.Errorf("%d", len(e))
 	}
 }
 

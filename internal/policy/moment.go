@@ -1,12 +1,12 @@
 package policy
 
 import (
-	"encoding/json"
 	"strconv"
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
+	"github.com/cedar-policy/cedar-go/x/exp/ast"
 	"github.com/cedar-policy/cedar-go/x/exp/schema/resolved"
 )
 
@@ -58,17 +58,10 @@ var momentary = resolved.RecordType{
 
 // reads says what of the moment a policy reads. Anything but a plain attribute of the context counts as both.
 func reads(p *cedar.Policy) (time, source bool) {
-	b, err := p.MarshalJSON()
-	var tree any
-	if err != nil || json.Unmarshal(b, &tree) != nil {
-		return true, true
-	}
-	var walk func(any)
-	walk = func(n any) {
-		switch n := n.(type) {
-		case map[string]any:
-			if get, ok := n["."].(map[string]any); ok && isContext(get["left"]) {
-				switch get["attr"] {
+	for _, c := range (*ast.Policy)(p.AST()).Conditions {
+		ast.Inspect(ast.NewNode(c.Body), func(n ast.IsNode) bool {
+			if get, ok := n.(ast.NodeTypeAccess); ok && isContext(get.Arg) {
+				switch get.Value {
 				case "time":
 					time = true
 				case "source":
@@ -76,26 +69,18 @@ func reads(p *cedar.Policy) (time, source bool) {
 				default:
 					time, source = true, true
 				}
-				return
+				return false
 			}
 			if isContext(n) {
 				time, source = true, true
-				return
 			}
-			for _, one := range n {
-				walk(one)
-			}
-		case []any:
-			for _, one := range n {
-				walk(one)
-			}
-		}
+			return true
+		})
 	}
-	walk(tree)
 	return time, source
 }
 
-func isContext(n any) bool {
-	m, ok := n.(map[string]any)
-	return ok && m["Var"] == "context"
+func isContext(n ast.IsNode) bool {
+	v, ok := n.(ast.NodeTypeVariable)
+	return ok && v.Name == "context"
 }

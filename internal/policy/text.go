@@ -10,7 +10,7 @@ import (
 // Bounds of a policy's text. What is deeper or longer could exhaust the stack of whoever reads it as a tree.
 const (
 	maxPolicy = 64 << 10 // bytes of one policy
-	maxDepth  = 100      // brackets in brackets
+	maxDepth  = 100      // brackets in brackets, and signs in a row that each hold the next one: !!!true
 )
 
 // token is a word, a string with its quotes, or a sign of a policy's text.
@@ -116,7 +116,7 @@ func (t *text) place(at int) (line, column int) {
 
 // bounded says where a text is too deep or a policy of it too long to be read as a tree.
 func (t *text) bounded() (Problem, bool) {
-	depth, start := 0, -1
+	depth, signs, start := 0, 0, -1
 	wrong := func(at int, format string, args ...any) (Problem, bool) {
 		line, column := t.place(at)
 		return Problem{Source: t.name, Line: line, Column: column, Code: "too-large", Message: fmt.Sprintf(format, args...)}, false
@@ -128,7 +128,13 @@ func (t *text) bounded() (Problem, bool) {
 		if k.to-start > maxPolicy {
 			return wrong(start, "the policy is longer than %d KiB: make several of it", maxPolicy>>10)
 		}
-		switch t.text[k.from:k.to] {
+		word := t.text[k.from:k.to]
+		if word != "!" && word != "-" {
+			signs = 0
+		} else if signs++; signs > maxDepth {
+			return wrong(k.from, "more than %d signs stand in a row here: take them out", maxDepth)
+		}
+		switch word {
 		case "(", "[", "{":
 			if depth++; depth > maxDepth {
 				return wrong(k.from, "more than %d brackets are in each other here: write it flatter", maxDepth)
