@@ -72,9 +72,9 @@ func (s *Set) BreakGlass(p Principal, connection Resource, at Moment) (Review, b
 	if p.ID == "" || p.Kind != User || p.OnBehalfOf != nil {
 		return Review{}, false
 	}
-	permits, forbids, errs := s.matching(s.At(p, at).parties[0], &Touch{Action: "breakglass", Resource: connection})
-	permits = slices.DeleteFunc(permits, func(r *rule) bool { return r.review == nil })
-	if len(permits) == 0 || len(forbids) > 0 || len(errs) > 0 {
+	m := s.matching(s.At(p, at).parties[0], &Touch{Action: "breakglass", Resource: connection})
+	permits := slices.DeleteFunc(m.permits, func(r *rule) bool { return r.review == nil })
+	if len(permits) == 0 || len(m.forbids) > 0 || len(m.errs) > 0 {
 		return Review{}, false
 	}
 	return *slices.MaxFunc(permits, func(a, b *rule) int { return a.review.Minutes - b.review.Minutes }).review, true
@@ -104,15 +104,16 @@ func (p Principal) careful() Principal {
 }
 
 // unlifted keeps the masks of a party that breaks the glass: what it sees anyway it sees no better, unless reveal
-// is permitted.
-func (s *Set) unlifted(p party, t *Touch, v *verdict) *verdict {
+// is permitted. decide says what a party gets, with broken glass and without.
+func (s *Set) unlifted(p party, t *Touch, decide func(party, *Touch) *verdict) *verdict {
+	v := decide(p, t)
 	if p.careful == nil || v.effect == Refuse || !readsColumn(t) {
 		return v
 	}
 	if len(t.Resource.Labels) > 0 && s.reveals(p, t) {
 		return v
 	}
-	if without := s.decide(*p.careful, t); without.effect != Refuse {
+	if without := decide(*p.careful, t); without.effect != Refuse {
 		v.shown = v.shown.and(without.shown)
 	}
 	return v

@@ -21,9 +21,10 @@ func (s *Set) decide(p party, t *Touch) *verdict {
 	if !p.valid {
 		return &verdict{}
 	}
-	permits, forbids, errs := s.matching(p, t)
-	if len(errs) > 0 {
-		return &verdict{errors: errs}
+	m := s.matching(p, t)
+	permits, forbids := m.permits, m.forbids
+	if len(m.errs) > 0 {
+		return &verdict{errors: m.errs}
 	}
 	var forbidden []string
 	for _, r := range forbids {
@@ -31,14 +32,27 @@ func (s *Set) decide(p party, t *Touch) *verdict {
 			forbidden = append(forbidden, r.id)
 		}
 	}
-	ways := s.ways(p, t, permits)
+	reveal := readsColumn(t) && len(permits) > 0 && len(t.Resource.Labels) > 0 && s.reveals(p, t)
+	ways := waysOf(t, permits, reveal)
 	if len(forbidden) > 0 || len(ways) == 0 {
 		return &verdict{forbidden: forbidden, policies: forbidden}
 	}
+	v := p.best(ways, t)
+	for _, r := range permits {
+		v.own = v.own || r.exact == uid(t.Resource.Entity)
+	}
+	p.meet(v, forbids, t)
+	if len(v.approvals) > 0 {
+		v.effect = Hold
+	}
+	return v
+}
+
+// best is what the best of some ways permits; there is at least one.
+func (p party) best(ways []way, t *Touch) *verdict {
 	best := slices.MinFunc(ways, way.compare)
-	column := readsColumn(t)
 	v := &verdict{effect: Permit, shown: raw, limit: best.limit, policies: []string{best.id}}
-	if column {
+	if readsColumn(t) {
 		v.shown = best.shown
 	}
 	if best.rows != "" {
@@ -47,26 +61,24 @@ func (s *Set) decide(p party, t *Touch) *verdict {
 	if best.approval != nil {
 		v.approvals = []Approval{*best.approval}
 	}
-	for _, r := range permits {
-		v.own = v.own || r.exact == uid(t.Resource.Entity)
-	}
+	return v
+}
+
+// meet adds what forbids ask. A filter that what the touch does cannot have is left out: who calls sees to that.
+func (p party) meet(v *verdict, forbids []*rule, t *Touch) {
 	for _, r := range forbids {
 		v.policies = append(v.policies, r.id)
 		v.limit = v.limit.And(r.limit)
 		if r.approval != nil {
 			v.approvals = union(v.approvals, []Approval{*r.approval})
 		}
-		if r.masks && column {
+		if r.masks && readsColumn(t) {
 			v.shown = v.shown.and(r.mask)
 		}
-		if r.rows != "" {
+		if r.rows != "" && filterable(t) {
 			v.rows = v.rows.And(Rows{{p.row(r)}})
 		}
 	}
-	if len(v.approvals) > 0 {
-		v.effect = Hold
-	}
-	return v
 }
 
 func readsColumn(t *Touch) bool { return t.Action == "read" && Labelled(t.Resource.Type) }
@@ -80,14 +92,12 @@ type way struct {
 	shown shown
 }
 
-// ways are the permits that can be used for a touch, by id.
-func (s *Set) ways(p party, t *Touch, permits []*rule) []way {
-	column := readsColumn(t)
-	reveal := column && len(permits) > 0 && len(t.Resource.Labels) > 0 && s.reveals(p, t)
+// waysOf are the permits that can be used for a touch, by id; reveal says that a labelled column may be shown as it is.
+func waysOf(t *Touch, permits []*rule, reveal bool) []way {
 	var out []way
 	for _, r := range permits {
 		if r.rows == "" || filterable(t) {
-			out = append(out, way{r, wayShows(r, t, column, reveal)})
+			out = append(out, way{r, wayShows(r, t, readsColumn(t), reveal)})
 		}
 	}
 	return out
@@ -177,8 +187,15 @@ func defaultMask(labels []string) Mask {
 	return mask
 }
 
+// matched are the policies whose scope and conditions fit a touch, by id.
+type matched struct {
+	permits, forbids []*rule
+	erring           []*rule  // whose evaluation failed
+	errs             []string // why, in words
+}
+
 // matching evaluates every policy for a touch.
-func (s *Set) matching(p party, t *Touch) (permits, forbids []*rule, errs []string) {
+func (s *Set) matching(p party, t *Touch) (m matched) {
 	req := cedar.Request{
 		Principal: p.uid,
 		Action:    types.NewEntityUID("Action", types.String(t.Action)),
@@ -188,29 +205,31 @@ func (s *Set) matching(p party, t *Touch) (permits, forbids []*rule, errs []stri
 	known := &entities{party: p, touch: t, resource: req.Resource, actions: s}
 	_, diag := cedar.Authorize(known, known, req)
 	for _, e := range diag.Errors {
-		errs = append(errs, fmt.Sprintf("policy %s: %s", e.PolicyID, e.Message))
+		m.errs = append(m.errs, fmt.Sprintf("policy %s: %s", e.PolicyID, e.Message))
+		m.erring = append(m.erring, s.rule(string(e.PolicyID)))
 	}
 	for _, reason := range diag.Reasons {
 		if r := s.rule(string(reason.PolicyID)); r.forbid {
-			forbids = append(forbids, r)
+			m.forbids = append(m.forbids, r)
 		}
 	}
-	if len(forbids) > 0 { // the permits are needed too, and are not among the reasons of a denial
-		for _, r := range forbids {
+	if len(m.forbids) > 0 { // the permits are needed too, and are not among the reasons of a denial
+		for _, r := range m.forbids {
 			known.without = append(known.without, r.id)
 		}
 		_, diag = cedar.Authorize(known, known, req)
 	}
 	for _, reason := range diag.Reasons {
 		if r := s.rule(string(reason.PolicyID)); !r.forbid {
-			permits = append(permits, r)
+			m.permits = append(m.permits, r)
 		}
 	}
 	byID := func(a, b *rule) int { return strings.Compare(a.id, b.id) }
-	slices.SortFunc(permits, byID)
-	slices.SortFunc(forbids, byID)
-	slices.Sort(errs)
-	return permits, forbids, errs
+	slices.SortFunc(m.permits, byID)
+	slices.SortFunc(m.forbids, byID)
+	slices.SortFunc(m.erring, byID)
+	slices.Sort(m.errs)
+	return m
 }
 
 func (s *Set) rule(id string) *rule {

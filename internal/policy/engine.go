@@ -305,7 +305,7 @@ func (s *Slice) rest(t *Touch) uint64 {
 func (s *Slice) think(t *Touch) *verdict {
 	out := &verdict{effect: Permit, shown: raw, own: true}
 	for _, p := range s.parties {
-		v := s.set.unlifted(p, t, s.set.decide(p, t))
+		v := s.set.unlifted(p, t, s.set.decide)
 		out.effect = min(out.effect, v.effect)
 		out.shown = out.shown.and(v.shown)
 		out.rows = out.rows.And(v.rows)

@@ -78,8 +78,8 @@ func (s *Set) Explain(p Principal, m Moment, t Touch) []Explanation {
 func (s *Set) explain(p Principal, one party, t Touch) Explanation {
 	p.OnBehalfOf = nil
 	v := s.decide(one, &t)
-	permits, forbids, errs := s.matching(one, &t)
-	out := Explanation{Party: p, Touch: t, Effect: v.effect, Errors: errs}
+	m := s.matching(one, &t)
+	out := Explanation{Party: p, Touch: t, Effect: v.effect, Errors: m.errs}
 	known := &parts{one, &t, s}
 	for _, r := range s.rules {
 		pos := r.policy.Position()
@@ -88,7 +88,7 @@ func (s *Set) explain(p Principal, one party, t Touch) Explanation {
 			c.Effect = "forbid"
 		}
 		switch {
-		case slices.Contains(permits, r) || slices.Contains(forbids, r):
+		case slices.Contains(m.permits, r) || slices.Contains(m.forbids, r):
 			c.Matches = true
 			c.Why = r.came(c.Decides, v, &t)
 		default:

@@ -142,6 +142,19 @@ func TestLawsOfRandomPolicies(t *testing.T) {
 		case was.Effect == policy.Refuse && one.Action == "read" && len(one.Resource.Labels) > 0 && watched.Mask == "none":
 			t.Fatalf("observing shows a labelled column as it is: %+v", watched)
 		}
+		// What is refused is shown at most as it would be were everything permitted: the forbids that ask for something count.
+		var opened []policy.Source
+		for _, f := range files {
+			if text := string(f.Text); strings.Contains(text, "forbid") && strings.Count(text, "@") > 1 {
+				opened = append(opened, f)
+			}
+		}
+		opened = append(opened, policy.Source{Name: "open.cedar", Text: []byte(`@id("open") permit(principal, action, resource) unless { action == Action::"reveal" };`)})
+		if open := source(t, opened...).At(who, at).Verdict(one); one.Action != "reveal" && len(one.Resource.Labels) == 0 && open.Effect != policy.Refuse {
+			if policy.Reveals(watched.Mask, open.Mask) > 0 || !passes(open.Rows, watched.Rows) || watched.Limit.And(open.Limit) != watched.Limit {
+				t.Fatalf("observing shows %+v, and more than %+v, which a permit of everything would", watched, open)
+			}
+		}
 		if d := observed.Decide([]policy.Touch{one}); one.Action != "reveal" && was.Effect != policy.Permit && d.Would != was.Effect.String() || was.Effect == policy.Permit && d.Would != "" {
 			t.Fatalf("observing says that it would be %q, and it is %v", d.Would, was.Effect)
 		}
@@ -228,6 +241,45 @@ func TestReads(t *testing.T) {
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("%s reads %q, want %q", condition, got, want)
+		}
+	}
+}
+
+// TestObservingMasks: what is refused, and only observed, keeps the masks, filters and limits of all that matches: of forbids,
+// of the permits of either party, and of a forbid that cannot be evaluated.
+func TestObservingMasks(t *testing.T) {
+	const narrow = `@mask("null") @limit("rows=7") forbid(principal, action == Action::"read", resource is Column in Table::"orders/public.t");
+@rows("r1") forbid(principal, action == Action::"read", resource in Table::"orders/public.t");
+`
+	const permits = `@mask("partial") @limit("rows=9") permit(principal is Agent, action == Action::"read", resource is Column);
+@rows("r2") permit(principal is Agent, action == Action::"read", resource is Table);`
+	for name, c := range map[string]struct{ text, who, column, table string }{
+		"nothing permits it":         {narrow, "agent x", "null [r1] rows=7", "none [r1] "},
+		"only the agent may":         {permits, "agent x for user u", "partial [] rows=9", "none [r2] "},
+		"only the agent may, and so": {narrow + permits, "agent x for user u", "null+partial [r1] rows=7", "none [r1 r2] "},
+		"a forbid that refuses":      {permits + "\n" + `forbid(principal, action == Action::"read", resource);`, "agent x", "partial [] rows=9", "none [r2] "},
+		"a forbid that cannot be evaluated": {`@mask("null") @limit("rows=7") forbid(principal, action == Action::"read", resource is Column) ` + errs + `;
+@rows("r1") forbid(principal, action == Action::"read", resource) ` + errs + `;`, "agent x", "null [r1] rows=7", "none [r1] "},
+		"nothing is said": {`permit(principal, action == Action::"connect", resource);`, "agent x", "none [] ", "none [] "},
+	} {
+		slice := compile(t, c.text).For(principal(c.who)).Observing()
+		for line, want := range map[string]string{"read column orders/public.t.a": c.column, "read table orders/public.t": c.table} {
+			v := slice.Verdict(touch(line))
+			var filters []string
+			for _, clause := range v.Rows {
+				for _, r := range clause {
+					filters = append(filters, r.Text)
+				}
+			}
+			slices.Sort(filters)
+			filters = slices.Compact(filters)
+			mask := v.Mask
+			if mask == "" {
+				mask = "none"
+			}
+			if got := fmt.Sprintf("%s %v %s", mask, filters, v.Limit); v.Effect != policy.Permit || got != want {
+				t.Errorf("%s: %s: %v %q, want %q", name, line, v.Effect, got, want)
+			}
 		}
 	}
 }
