@@ -341,8 +341,10 @@ func (c *compiler) annotation(r *rule, name, value string) error {
 		if err != nil {
 			return fmt.Errorf("@mask: %w", err)
 		}
-		if !c.scoped(r, func(action string) bool { return action == "read" }) {
-			return errors.New("@mask is misplaced: it belongs on a policy whose action is read")
+		// A mask on a permit of reveal would be none, and one on a forbid of writes could not be met.
+		reading := func(action string) bool { return action == "read" }
+		if !c.scoped(r, reading) || !c.confined(r, func(action string) bool { return reading(action) || c.readonly(action) }) {
+			return errors.New("@mask is misplaced: it belongs on a policy about no other actions than read, or those in readonly")
 		}
 		r.mask, r.masks = m, true
 	default:
@@ -375,6 +377,11 @@ var personal = []string{"approve", "review", "breakglass", "grant", "kill"}
 
 // unlimited are the actions that give nothing back that a limit could bound.
 var unlimited = []string{"approve", "review", "administer", "breakglass", "grant", "kill", "connect", "set", "reveal"}
+
+// readonly says whether an action is in the group of that name.
+func (c *compiler) readonly(action string) bool {
+	return c.set.actions[action].Contains(types.NewEntityUID("Action", "readonly"))
+}
 
 // filter takes a row filter: one that a connector understands, on a policy about rows alone.
 func (c *compiler) filter(r *rule, text string) error {
