@@ -38,9 +38,6 @@ func (s *Set) decide(p party, t *Touch) *verdict {
 		return &verdict{forbidden: forbidden, policies: forbidden}
 	}
 	v := p.best(ways, t)
-	for _, r := range permits {
-		v.own = v.own || r.exact == uid(t.Resource.Entity)
-	}
 	p.meet(v, forbids, t)
 	if len(v.approvals) > 0 {
 		v.effect = Hold
@@ -61,7 +58,17 @@ func (p party) best(ways []way, t *Touch) *verdict {
 	if best.approval != nil {
 		v.approvals = []Approval{*best.approval}
 	}
+	for _, w := range ways {
+		v.own = v.own || w.exact == uid(t.Resource.Entity) && w.gives(v, best)
+	}
 	return v
+}
+
+// gives says whether a way by itself gives all that the best one, or it and its equals, give: no bundle is mixed of the terms
+// of one and what another one names.
+func (w way) gives(v *verdict, best way) bool {
+	filtered := w.rows != "" && !(w.rows == best.rows && len(v.rows) == 1 && len(v.rows[0]) == 1)
+	return !filtered && (w.approval == nil || sameApproval(w.approval, best.approval)) && w.limit.compare(best.limit) >= 0 && w.shown.compare(best.shown) >= 0
 }
 
 // meet adds what forbids ask. A filter that what the touch does cannot have is left out: who calls sees to that.

@@ -323,6 +323,39 @@ func TestLabelsAreNotRememberedAcrossChanges(t *testing.T) {
 	}
 }
 
+// TestOwn: what a permit for exactly one thing gives is given on its own terms: another permit that asks for less is not one
+// for exactly that thing.
+func TestOwn(t *testing.T) {
+	const wide = "@id(\"wide\") permit(principal, action == Action::\"read\", resource in Schema::\"orders/public\");\n"
+	for exact, want := range map[string][2]bool{ // alone, and beside the wide one
+		`permit(principal, action == Action::"read", resource == Table::"orders/public.t");`:                                    {true, true},
+		`permit(principal, action == Action::"read", resource in Table::"orders/public.t");`:                                    {true, true},
+		`@approval("dba") permit(principal, action == Action::"read", resource == Table::"orders/public.t");`:                   {true, false},
+		`@rows("r6") permit(principal, action == Action::"read", resource == Table::"orders/public.t");`:                        {true, false},
+		`@limit("rows=5") permit(principal, action == Action::"read", resource == Table::"orders/public.t");`:                   {true, false},
+		`permit(principal, action == Action::"read", resource == Table::"orders/public.u");`:                                    {false, false},
+		`@approval("dba") permit(principal, action == Action::"read", resource in Connection::"orders");`:                       {false, false},
+		`permit(principal in Group::"b", action == Action::"read", resource == Table::"orders/public.t");`:                      {false, false},
+		`@rows("r6") permit(principal is Agent in Group::"a", action == Action::"read", resource == Table::"orders/public.t");`: {true, false},
+	} {
+		for i, more := range []string{"", wide} {
+			if e := compile(t, more+exact).For(principal("agent x in a")).Read(touches[0].Resource); e.Own != want[i] {
+				t.Errorf("%s%s: %v, want %v", more, exact, e.Own, want[i])
+			}
+		}
+	}
+	// Of two filters that are or-ed one is not that of the permit for the thing.
+	if e := compile(t, `@id("x") @rows("r6") permit(principal, action == Action::"read", resource == Table::"orders/public.t");
+@id("y") @rows("r7") permit(principal, action == Action::"read", resource);`).For(principal("agent x")).Read(touches[0].Resource); e.Own || len(e.Rows) != 1 || len(e.Rows[0]) != 2 {
+		t.Errorf("%+v", e)
+	}
+	column := compile(t, `@id("x") @mask("null") permit(principal, action == Action::"read", resource == Column::"orders/public.t.a");
+`+wide).For(principal("agent x")).Read(touches[1].Resource)
+	if column.Own || column.Mask != policy.MaskNone {
+		t.Errorf("%+v", column)
+	}
+}
+
 func FuzzCompile(f *testing.F) {
 	f.Add(string(deploy.Starter))
 	for _, p := range pool {

@@ -212,6 +212,7 @@ type Exposure struct {
 	Width int64
 	// Rows are the rows that may be touched.
 	Rows Rows
-	// Own is set where a permit names exactly this thing, and not only something that it is part of.
+	// Own is set where a permit names exactly this thing, and not only something that it is part of, and gives by itself
+	// what is given here: without an approval, a filter, a limit or a mask of its own.
 	Own bool
 }
