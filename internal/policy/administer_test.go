@@ -1,6 +1,10 @@
 package policy
 
-import "testing"
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
 
 // TestAdministrable: a set is administrable where somebody known could publish, and approve where that is asked.
 func TestAdministrable(t *testing.T) {
@@ -37,5 +41,34 @@ func TestAdministrable(t *testing.T) {
 		if got := set.Administrable(c.known, c.persons...); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
+	}
+}
+
+// TestManyGroups: who could publish, and whom policies are about, is found out of thousands of groups without asking every
+// two of them.
+func TestManyGroups(t *testing.T) {
+	var b strings.Builder
+	for i := range 10_000 {
+		fmt.Fprintf(&b, "permit (principal in Group::\"g%d\", action == Action::\"administer\", resource);\n", i)
+	}
+	set, err := Compile(Input{Policies: []Source{{Name: "p.cedar", Text: []byte(b.String())}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !set.Administrable(nil) || !set.Administrable(func(g string) bool { return strings.HasPrefix(g, "g99") }) {
+		t.Error("nobody is found")
+	}
+	if set.Administrable(func(string) bool { return false }) {
+		t.Error("somebody in no group is found")
+	}
+	if n := len(set.Cast()); n < 10_000 || n > 30_000 {
+		t.Errorf("the cast has %d", n)
+	}
+	// A few groups are asked for in pairs.
+	few, err := Compile(Input{Policies: []Source{{Name: "p.cedar", Text: []byte(`
+		permit (principal in Group::"a", action == Action::"administer", resource) when { principal in Group::"b" };
+		forbid (principal in Group::"c", action == Action::"administer", resource);`)}}})
+	if err != nil || !few.Administrable(nil) {
+		t.Errorf("%v: somebody in two groups is not found", err)
 	}
 }
