@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 )
 
 // named is a principal or a group where the text of a policy names one.
@@ -23,7 +22,7 @@ func (s *Set) Cast() []Principal {
 	people := map[Kind][]string{Agent: {"any agent"}, User: {"any user"}}
 	for _, r := range s.rules {
 		for _, m := range named.FindAllStringSubmatch(string(r.policy.MarshalCedar()), -1) {
-			id, err := strconv.Unquote(m[2])
+			id, err := unquote(m[2])
 			if err != nil {
 				continue
 			}

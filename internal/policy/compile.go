@@ -165,6 +165,10 @@ func (c *compiler) source(s Source) {
 		return
 	}
 	t := newText(s)
+	if p, found := t.hidden(); found {
+		c.problems = append(c.problems, p)
+		return
+	}
 	if p, ok := t.bounded(); !ok {
 		c.problems = append(c.problems, p)
 		return

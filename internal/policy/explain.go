@@ -296,7 +296,7 @@ func LeastPermit(p Principal, touches []Touch) string {
 func (s *Set) Mentioned() (groups, agents, users []string) {
 	for _, r := range s.rules {
 		for _, m := range named.FindAllStringSubmatch(string(r.policy.MarshalCedar()), -1) {
-			id, err := strconv.Unquote(m[2])
+			id, err := unquote(m[2])
 			if err != nil {
 				continue
 			}

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	publicast "github.com/cedar-policy/cedar-go/ast"
 	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
+	"golang.org/x/text/unicode/norm"
 )
 
 // Known is what is known besides the policies; what is nil is not looked at.
@@ -79,12 +79,6 @@ func (r *rule) entities() []types.EntityUID {
 		}
 	}
 	return out
-}
-
-// unquote reads a string of Cedar; its escapes are those of JSON, for what names use.
-func unquote(s string) (string, error) {
-	var out string
-	return out, json.Unmarshal([]byte(s), &out)
 }
 
 func written(e types.EntityUID) string { return fmt.Sprintf("%s::%q", e.Type, string(e.ID)) }
@@ -156,7 +150,7 @@ func (l *linter) lookalikes(r *rule) {
 func visible(word string) string {
 	var b strings.Builder
 	for _, r := range word {
-		if unicode.IsGraphic(r) && !unicode.Is(unicode.Variation_Selector, r) {
+		if unicode.IsGraphic(r) && !unicode.In(r, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) && r != '\u2800' && (r == ' ' || !unicode.Is(unicode.Zs, r)) {
 			b.WriteRune(r)
 		} else {
 			fmt.Fprintf(&b, `\u{%x}`, r)
@@ -174,9 +168,17 @@ var scripts = []struct {
 // lookalike says what in a string is hard to see; "" nothing.
 func lookalike(s string) string {
 	for _, r := range s {
-		if r > unicode.MaxASCII && !unicode.IsGraphic(r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Variation_Selector, r) {
+		switch {
+		case r > unicode.MaxASCII && !unicode.IsGraphic(r), unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point), r == '\u2800':
 			return fmt.Sprintf("a character that does not show, U+%04X", r)
+		case r > unicode.MaxASCII && unicode.In(r, unicode.Zs, unicode.Pd), r == '\u2212':
+			return fmt.Sprintf("a space or dash that looks like another one, U+%04X", r)
+		case strings.ContainsRune(likeOther, r), r > unicode.MaxASCII && !norm.NFKC.IsNormalString(string(r)):
+			return fmt.Sprintf("%q, U+%04X, which looks like another character", r, r)
 		}
+	}
+	if !norm.NFC.IsNormalString(s) {
+		return "letters and their accents as characters of their own, which look like one"
 	}
 	for word := range strings.FieldsFuncSeq(s, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) }) {
 		var first, second string
@@ -206,6 +208,9 @@ func lookalike(s string) string {
 	}
 	return ""
 }
+
+// likeOther are Latin letters, and signs, that look like other Latin letters.
+const likeOther = "ıȷɑɡɩǀ∣ℓ"
 
 // like are Cyrillic and Greek letters that look like Latin ones (Unicode Technical Standard 39, confusables).
 const like = "асеорхуіјѕһԁԛԝіЅІЈАВЕКМНОРСТХУԌΑΒΕΖΗΙΚΜΝΟΡΤΥΧοιν"

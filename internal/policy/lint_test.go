@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -57,6 +58,34 @@ func TestLint(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}
 		})
+	}
+}
+
+// TestHidden: no text is taken that looks other than it is read.
+func TestHidden(t *testing.T) {
+	const permit = "@id(\"p\") permit(principal, action == Action::\"read\", resource);\n"
+	compiled := func(text string) error {
+		_, err := policy.Compile(policy.Input{Schemas: []policy.Source{sqlSchema(t)}, Policies: []policy.Source{{Name: "x.cedar", Text: []byte(text)}}})
+		return err
+	}
+	for what, text := range map[string]string{
+		"a forbid that is a comment, where a carriage return ends lines": "// agents read\rforbid(principal, action, resource);\n" + permit,
+		"the same with a line separator":                                 "// agents read\u2028forbid(principal, action, resource);\n" + permit,
+		"the same with a next line":                                      "// agents read\u0085forbid(principal, action, resource);\n" + permit,
+		"a condition that is a comment, turned around":                   strings.TrimSuffix(permit, ";\n") + "; //\u202e } eslaf { nehw\n",
+		"a comment that wipes its line from a terminal":                  permit + "// \x1b[2K\x1b[1A\n",
+		"a mark of direction in a name":                                  strings.Replace(permit, "\"read\"", "\"read\u200f\"", 1),
+		"a byte that is no character":                                    "// \xff\n" + permit,
+		"a zero byte":                                                    "// \x00\n" + permit,
+		"a byte order mark":                                              "\ufeff" + permit,
+	} {
+		var problems policy.Problems
+		if err := compiled(text); !errors.As(err, &problems) || len(problems) != 1 || problems[0].Code != "hidden" || problems[0].Line == 0 {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := compiled("// überall\t\U0001F512 \u0634\uFFFD\r\n" + strings.Replace(permit, "resource", "resource == Table::\"shop/public.\\u{202e}\"", 1)); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -3,7 +3,9 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -77,6 +79,52 @@ func quoted(text string, i int) int {
 	return len(text)
 }
 
+// unquote reads a string of Cedar, with its quotes.
+func unquote(s string) (string, error) {
+	bad := fmt.Errorf("%s is not a string", s)
+	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
+		return "", bad
+	}
+	var b strings.Builder
+	for s = s[1 : len(s)-1]; s != ""; {
+		plain, rest, escaped := strings.Cut(s, `\`)
+		b.WriteString(plain)
+		if !escaped {
+			break
+		}
+		if rest == "" {
+			return "", bad
+		}
+		kind := rest[0]
+		s = rest[1:]
+		switch kind {
+		case 'u', 'x':
+			digits := ""
+			if kind == 'x' {
+				digits, s = s[:min(2, len(s))], s[min(2, len(s)):]
+			} else {
+				inner, after, closed := strings.Cut(strings.TrimPrefix(s, "{"), "}")
+				if !closed || !strings.HasPrefix(s, "{") {
+					return "", bad
+				}
+				digits, s = inner, after
+			}
+			n, err := strconv.ParseInt(digits, 16, 32)
+			if err != nil || n > utf8.MaxRune {
+				return "", bad
+			}
+			b.WriteRune(rune(n))
+		default:
+			i := strings.IndexByte(`nrt0\'"*`, kind)
+			if i < 0 {
+				return "", bad
+			}
+			b.WriteByte("\n\r\t\x00\\'\"*"[i])
+		}
+	}
+	return b.String(), nil
+}
+
 func letter(c byte) bool { return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
 
 // text is the text of policies, taken apart once.
@@ -148,6 +196,30 @@ func (t *text) bounded() (Problem, bool) {
 		}
 	}
 	return Problem{}, true
+}
+
+// hidden says where a text has what can make it look other than it is read: what moves the cursor, ends a line for some
+// programs only, or turns the direction of writing. A comment can end, or begin, where it does not seem to.
+func (t *text) hidden() (Problem, bool) {
+	for i, r := range t.text {
+		why := ""
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(t.text[i:], "\uFFFD"):
+			why = "a byte that is not UTF-8"
+		case r == '\n', r == '\t', r == '\r' && strings.HasPrefix(t.text[i+1:], "\n"), r >= ' ' && r < 0x7f:
+			continue
+		case r == '\uFEFF' && i == 0:
+			why = "a byte order mark"
+		case unicode.IsControl(r), r == '\u2028', r == '\u2029', unicode.Is(unicode.Bidi_Control, r), r == '\uFEFF':
+			why = fmt.Sprintf("a character that does not show, U+%04X", r)
+		default:
+			continue
+		}
+		line, column := t.place(i)
+		return Problem{Source: t.name, Line: line, Column: column, Code: "hidden", Message: why + ", can make the text look other than it is read",
+			Remedy: "take it out, or write it in a string as " + fmt.Sprintf(`\u{%x}`, r)}, true
+	}
+	return Problem{}, false
 }
 
 // span is the part of a text that a policy takes: from its first annotation to the semicolon.
