@@ -78,7 +78,7 @@ func (a *asking) approvable(group string) bool {
 
 // about is the set without the policies that are about none of the actions: it decides these alike.
 func (s *Set) about(actions ...string) *Set {
-	out := &Set{version: s.version, actions: s.actions}
+	out := &Set{version: s.version, actions: s.actions, most: s.most}
 	for _, r := range s.rules {
 		if slices.ContainsFunc(actions, func(a string) bool { return s.reaches(r, a) }) {
 			out.rules = append(out.rules, r)

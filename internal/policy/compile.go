@@ -106,7 +106,7 @@ type compiler struct {
 
 // Compile parses and validates policies. Its error is Problems, with every problem found.
 func Compile(in Input) (*Set, error) {
-	c := &compiler{set: &Set{actions: map[string]types.EntityUIDSet{}, known: in.Known}, ids: map[string]string{}, rows: in.Rows}
+	c := &compiler{set: &Set{actions: map[string]types.EntityUIDSet{}, known: in.Known, most: maxKept}, ids: map[string]string{}, rows: in.Rows}
 	if err := c.schema(in.Schemas); err != nil {
 		return nil, err
 	}

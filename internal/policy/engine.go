@@ -16,7 +16,8 @@ import (
 // Bounds of what is remembered; beyond them it is thought out again.
 const (
 	maxSlices = 4096
-	maxMemo   = 65536 // decisions on single touches, of a slice
+	maxMemo   = 65536     // decisions on single touches, of a slice
+	maxKept   = 256 << 20 // bytes, about, of what all slices remember together: where policies read the time there is one a second
 )
 
 // Set is a compiled set of policies. It is immutable; what it remembers is bounded.
@@ -34,6 +35,22 @@ type Set struct {
 
 	mu     sync.RWMutex
 	slices map[string]*Slice
+	kept   int64 // bytes, about, that they remember; at most so many
+	most   int64
+	// forgotten counts how often all was forgotten.
+	forgotten int64
+}
+
+// remembers takes account of one more decision of a slice: where all of them are too many, all is forgotten, by each slice
+// when it is asked for something new. It returns how often that happened.
+func (s *Set) remembers(key touchKey) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kept += int64(len(key.action)+len(key.typ)+len(key.id)) + 300; s.kept > s.most {
+		s.slices, s.kept = nil, 0
+		s.forgotten++
+	}
+	return s.forgotten
 }
 
 // rule is one policy with its obligations.
@@ -119,6 +136,7 @@ type Slice struct {
 
 	mu        sync.RWMutex
 	memo      map[touchKey]*verdict
+	forgotten int64 // see Set.remembers
 	observing *Slice
 }
 
@@ -275,9 +293,10 @@ func (s *Slice) judge(t *Touch) *verdict {
 	if s.observes {
 		v = s.observed(t, v)
 	}
+	forgotten := s.set.remembers(key)
 	s.mu.Lock()
-	if len(s.memo) >= maxMemo {
-		clear(s.memo)
+	if len(s.memo) >= maxMemo || s.forgotten != forgotten {
+		s.memo, s.forgotten = map[touchKey]*verdict{}, forgotten
 	}
 	s.memo[key] = v
 	s.mu.Unlock()
