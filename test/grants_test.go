@@ -2,6 +2,7 @@ package test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -84,6 +85,15 @@ func TestGrantedGroups(t *testing.T) {
 	g.refuses("grace", []string{"Nobody grants what they asked for"}, "access", "grant", short.ID)
 	g.ok("ada", nil, "access", "deny", short.ID, "--reason", "not now")
 	g.ok("grace", []string{"denied", "not now"}, "access", "show", short.ID)
+
+	// What a grant permitted for a time is not suggested for good; what it was not needed for is.
+	exec1(t, conn, "SELECT count(*) FROM "+name)
+	if s := g.simulate("--policies", g.path("policies")); s.Changed != 0 || !strings.Contains(fmt.Sprint(s.Undecided), "granted for a time") {
+		t.Errorf("decided again by the same policies: %+v", s)
+	}
+	if text := g.ok("", []string{"are left out: they were decided with a group that was granted for a time", `Action::"read"`}, "policy", "suggest", "--principal", agent.Principal.ID, "--offline"); strings.Contains(text, `Action::"update"`) {
+		t.Errorf("a suggestion of what was granted for a time:\n%s", text)
+	}
 
 	// What people did is recorded as everything is.
 	g.ok("", []string{"(gateway)"}, "sessions", "list", "--connection", "(gateway)")

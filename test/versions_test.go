@@ -121,6 +121,7 @@ func TestPolicyVersions(t *testing.T) {
 		t.Errorf("%+v", files)
 	}
 	g.logs("what was published is not in force any more.*published=3")
+	g.refuses("ada", []string{"There is no version 1x"}, "policy", "show", "1x")
 	g.refuses("ada", []string{"come from files"}, "policy", "rollback", "1", "--reason", "x")
 }
 

@@ -83,5 +83,19 @@ func recordedCase(conf *config.Config, a *record.Asked) *simulate.Case[record.Ex
 	return c
 }
 
+// forATime says of a case that is decided otherwise now that it was decided with a group that the principal had for a time
+// only, and that its recorded groups do not show: by broken glass, or by a grant. nil: with no such group, or it made no
+// difference that is known.
+func forATime(a *record.Asked) error {
+	switch d := a.Decision; {
+	case d == nil:
+	case d.BreakGlass != nil && d.BreakGlass.Otherwise != d.Decision.Effect.String():
+		return errors.New("they were decided while the glass was broken, and otherwise would have been decided otherwise")
+	case d.BreakGlass != nil || len(d.Grants) > 0:
+		return errors.New("they were decided with a group that was granted for a time, and are decided otherwise without it")
+	}
+	return nil
+}
+
 // namesPrincipal says whether a principal is the one that a text names: by its id, or by its name.
 func namesPrincipal(p policy.Principal, text string) bool { return p.ID == text || p.Name == text }

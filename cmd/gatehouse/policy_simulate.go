@@ -100,7 +100,7 @@ func decideAgain(conf *config.Config, draft *policy.Set, asked []*record.Asked) 
 				if draft.Momentary() && one.Unknown == nil {
 					decided[i] = atMoments(draft, asked[i], one)
 				} else {
-					decided[i] = []again{{one, one.Compare(draft.For(asked[i].Principal))}}
+					decided[i] = []again{compared(asked[i], one, draft.For(asked[i].Principal))}
 				}
 			}
 		})
@@ -121,6 +121,15 @@ type again struct {
 	changes simulate.Changes
 }
 
+// compared decides a case by a draft. What it would change of requests that were decided with a group for a time is not known.
+func compared(a *record.Asked, one *simulate.Case[record.Example], draft *policy.Slice) again {
+	changes := one.Compare(draft)
+	if len(changes) > 0 {
+		one.Unknown = forATime(a)
+	}
+	return again{one, changes}
+}
+
 // atMoments decides each request of a case by the time and the source of then. Equal outcomes are one.
 func atMoments(draft *policy.Set, a *record.Asked, all *simulate.Case[record.Example]) []again {
 	var out []again
@@ -137,12 +146,12 @@ func atMoments(draft *policy.Set, a *record.Asked, all *simulate.Case[record.Exa
 		if source == "" && draft.ReadsSource() {
 			part.Unknown = errors.New("their client's address was not recorded, and the draft reads it")
 		}
-		changes := part.Compare(draft.At(a.Principal, policy.Moment{Millis: m.Time.UnixMilli(), Source: source}))
-		key := fmt.Sprintf("%v %+v", part.Unknown, changes)
+		now := compared(a, &part, draft.At(a.Principal, policy.Moment{Millis: m.Time.UnixMilli(), Source: source}))
+		key := fmt.Sprintf("%v %+v", part.Unknown, now.changes)
 		i, seen := index[key]
 		if !seen {
 			index[key] = len(out)
-			out = append(out, again{&part, changes})
+			out = append(out, now)
 			continue
 		}
 		first := out[i].c

@@ -126,6 +126,10 @@ type usedCase struct {
 // suggest makes the suggestion, and decides everything again by it.
 func (c suggestCommand) suggest(ctx context.Context, s streams, conf *config.Config, got *record.Requests) (*suggestion, error) {
 	out := &suggestion{Since: c.Since.Time, Until: c.Until.Time, Undecided: []simulate.Undecided{}, Otherwise: map[simulate.Kind]int{}, Notes: []string{}}
+	set, err := compilePolicies(conf)
+	if err != nil {
+		return nil, err
+	}
 	var usage suggest.Usage
 	var used []usedCase
 	connections := []string{}
@@ -141,6 +145,11 @@ func (c suggestCommand) suggest(ctx context.Context, s streams, conf *config.Con
 		}
 		if one.Unknown == nil {
 			one.Unknown = followed(one, a)
+		}
+		if one.Unknown == nil && forATime(a) != nil {
+			if changes := one.Compare(set.At(a.Principal, policy.Moment{Millis: a.Last.UnixMilli(), Source: gate.SourceOf(a.LastClient)})); len(changes) > 0 {
+				one.Unknown = forATime(a)
+			}
 		}
 		if one.Unknown == nil {
 			one.Unknown = usage.Add(a.Principal, one.Touches, evidence(a))
@@ -165,7 +174,8 @@ func (c suggestCommand) suggest(ctx context.Context, s streams, conf *config.Con
 	if err := out.check(conf, used); err != nil {
 		return nil, err
 	}
-	return out, out.unneeded(conf, used)
+	out.unneeded(set, used)
+	return out, nil
 }
 
 // followed makes of a case what was done: where policies are only observed, what no policy permits was let through. What
@@ -274,12 +284,8 @@ func (out *suggestion) check(conf *config.Config, used []usedCase) error {
 
 // unneeded finds the permits in force that nothing recorded needed. Policies that read the time or the source are asked
 // at the last use of each kind.
-func (out *suggestion) unneeded(conf *config.Config, used []usedCase) error {
+func (out *suggestion) unneeded(set *policy.Set, used []usedCase) {
 	out.Unneeded = []policy.Granted{}
-	set, err := compilePolicies(conf)
-	if err != nil {
-		return err
-	}
 	if set.Momentary() {
 		out.Notes = append(out.Notes, "Policies in force read the time or the client's address. The suggestion does not: add such conditions yourself. What was never used is judged by the last use of each kind.")
 	}
@@ -301,7 +307,6 @@ func (out *suggestion) unneeded(conf *config.Config, used []usedCase) error {
 			}
 		}
 	}
-	return nil
 }
 
 func printSuggestion(w io.Writer, r *suggestion) {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -283,7 +284,6 @@ func (h *History) Get(ctx context.Context, who identity.Identity, which string) 
 }
 
 func (h *History) find(ctx context.Context, which string) (int64, error) {
-	var number int64
 	switch {
 	case which == "head":
 		return h.current(), nil
@@ -294,7 +294,8 @@ func (h *History) find(ctx context.Context, which string) (int64, error) {
 		}
 		return n, err
 	}
-	if _, err := fmt.Sscanf(which, "%d", &number); err != nil || number < 1 {
+	number, err := strconv.ParseInt(which, 10, 64)
+	if err != nil || number < 1 {
 		return 0, noVersion(which)
 	}
 	return number, nil
