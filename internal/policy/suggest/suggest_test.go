@@ -189,7 +189,7 @@ func TestRoundTrip(t *testing.T) {
 				got := slice.Verdict(touch)
 				want, was := used[i][thing{touch.Action, touch.Resource.Entity}]
 				switch {
-				case was && terms(got) != terms(want):
+				case was && terms(got) != terms(want) && !maskedMore(used, people, i, touch, got):
 					t.Fatalf("%s: %s\n got %s\nwant %s\n%s", p, touch, terms(got), terms(want), text)
 				case !was && got.Effect != policy.Refuse && !forOthers(used, people, i, touch):
 					t.Fatalf("%s: %s was not used and is permitted\n%s", p, touch, text)
@@ -203,6 +203,27 @@ func TestRoundTrip(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// maskedMore says whether a verdict differs from what was used only in that it has more masks, and an agent used the thing under
+// others for somebody else: an agent has one way, the one that shows most, whomever it acts for, and Cedar cannot tell for whom.
+// Its mask and that of its user can be ones that show different parts.
+func maskedMore(used []map[thing]policy.Verdict, people []policy.Principal, i int, touch policy.Touch, got policy.Verdict) bool {
+	at := thing{touch.Action, touch.Resource.Entity}
+	want := used[i][at]
+	if people[i].OnBehalfOf == nil {
+		return false
+	}
+	more, _ := policy.MasksOf(got.Mask)
+	least, _ := policy.MasksOf(want.Mask)
+	if slices.ContainsFunc(least, func(m string) bool { return !slices.Contains(more, m) }) {
+		return false
+	}
+	got.Mask = want.Mask
+	return terms(got) == terms(want) && slices.ContainsFunc(used, func(u map[thing]policy.Verdict) bool {
+		other, was := u[at]
+		return was && other.Mask != want.Mask
 	})
 }
 
