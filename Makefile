@@ -14,13 +14,16 @@ export CGO_ENABLED := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps deps-all build demo test test-all lint bench fuzz clean
+.PHONY: help deps deps-test deps-all build demo test test-all lint bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 deps: ## make sure of a C compiler, PostgreSQL's server programs and psql
 	@scripts/deps
+
+deps-test: ## also of nginx, for test
+	@scripts/deps test
 
 deps-all: ## also of PostGIS, the clients of other languages and PostgreSQL 18, for test-all
 	@scripts/deps all
@@ -31,8 +34,8 @@ build: ## build bin/gatehouse
 demo: deps build ## a gateway with a database of its own, and a tour (ARGS="..." passes options)
 	bin/gatehouse demo $(ARGS)
 
-test: deps build ## everything that is quick, with the race detector
-	go test -race -timeout 10m ./...
+test: deps-test build ## everything that is quick, with the race detector
+	go test -race -timeout 30m ./...
 
 test-all: deps-all build ## the end-to-end tests at full length, and each fuzz target for 10s
 	GATEHOUSE_TEST_ALL=1 go test -race -p 1 -timeout 60m ./test/...
