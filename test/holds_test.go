@@ -347,10 +347,7 @@ func TestVoided(t *testing.T) {
 // TestQuorum: two persons have to agree, and one of them counts once.
 func TestQuorum(t *testing.T) {
 	t.Parallel()
-	g := start(t, options{policies: `
-@id("two") @approval("dba,2") permit (principal, action in Action::"write", resource);
-@id("read") permit (principal, action == Action::"read", resource);
-@id("dba-approves") permit (principal is User in Group::"dba", action in [Action::"approve", Action::"review"], resource);`})
+	g := start(t, options{policies: twoApprovers})
 	h := g.asking().holdSQL("UPDATE orders SET status = status WHERE id = 1")
 	g.ok("ada", []string{"more persons have to answer"}, "approvals", "approve", h.id)
 	g.refuses("ada", []string{"You have answered this approval already"}, "approvals", "approve", h.id)

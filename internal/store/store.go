@@ -75,6 +75,7 @@ type Answer struct {
 	Approve bool
 	Reason  string
 	Groups  []string // those of the person that the hold asked for
+	MaxRows int64    // the person's bound on the rows that change; 0: none
 	At      time.Time
 }
 
@@ -230,7 +231,7 @@ func get(ctx context.Context, tx *sql.Tx, id string) (Hold, error) {
 	if err != nil {
 		return h, err
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT person, name, approve, reason, groups, at FROM answers WHERE hold = ? ORDER BY at, person`, id)
+	rows, err := tx.QueryContext(ctx, `SELECT person, name, approve, reason, groups, max_rows, at FROM answers WHERE hold = ? ORDER BY at, person`, id)
 	if err != nil {
 		return h, err
 	}
@@ -239,7 +240,7 @@ func get(ctx context.Context, tx *sql.Tx, id string) (Hold, error) {
 		var a Answer
 		var groups string
 		var at int64
-		if err := rows.Scan(&a.Person, &a.Name, &a.Approve, &a.Reason, &groups, &at); err != nil {
+		if err := rows.Scan(&a.Person, &a.Name, &a.Approve, &a.Reason, &groups, &a.MaxRows, &at); err != nil {
 			return h, err
 		}
 		if err := json.Unmarshal([]byte(groups), &a.Groups); err != nil {
@@ -336,8 +337,8 @@ func (s *Store) Answer(ctx context.Context, id string, a Answer, next func(Hold)
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO answers (hold, person, name, approve, reason, groups, at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			id, a.Person, a.Name, a.Approve, a.Reason, string(groups), a.At.UnixMicro()); err != nil {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO answers (hold, person, name, approve, reason, groups, max_rows, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+			id, a.Person, a.Name, a.Approve, a.Reason, string(groups), a.MaxRows, a.At.UnixMicro()); err != nil {
 			return err
 		}
 		h.Answers = append(h.Answers, a)

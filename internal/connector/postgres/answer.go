@@ -45,6 +45,7 @@ const (
 	answerDescribeStatement
 	answerDescribePortal
 	answerExecute
+	answerBounded // of a simple query whose rows are counted before it takes effect
 	answerClose
 	answerSync
 )
@@ -57,6 +58,7 @@ type answering struct {
 	pending       atomic.Int64 // batches that have not been answered
 	redacting     atomic.Bool  // the session is, or was, under a mask
 	deadline      *deadline    // of the answers that are being given
+	exceeded      bool         // a statement changed more rows than its approver allows; the judge's after a drain
 	muted         bool         // the client was told of an error that the database knows nothing of: until a ReadyForQuery
 	broken        error        // why it ended; read after dead is closed
 	out           []byte       // for the client, not yet written
@@ -155,6 +157,8 @@ func (s *session) answerItem(it *item) error {
 		return s.answerQuery(it)
 	case answerSync:
 		return s.answerSync(it)
+	case answerBounded:
+		return s.answerBounded(it)
 	}
 	if s.skipping {
 		return s.skip(it)
@@ -387,6 +391,10 @@ func (s *session) answerExecute(it *item) error {
 			if body, err = s.complete(body); err != nil {
 				return err
 			}
+			if s.exceeds(r, r.outcome.Summary) {
+				s.current = nil
+				return closeEntry(p.entry, r.outcome, r.events...)
+			}
 			if !s.muted && s.limitError(r, true) != nil {
 				s.muted = true
 			}
@@ -396,6 +404,10 @@ func (s *session) answerExecute(it *item) error {
 		case 's':
 			p.given += r.outcome.Rows
 			s.gatherRows()
+			if s.exceeds(r, "") {
+				s.current = nil
+				return closeEntry(p.entry, r.outcome, r.events...)
+			}
 			if !s.muted && s.limitError(r, true) != nil {
 				s.muted = true
 			}

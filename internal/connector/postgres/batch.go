@@ -122,17 +122,25 @@ func (s *session) judgeBatch(ctx context.Context, batch []message, end byte) err
 	}
 	frames, items := d.apply(entries)
 	s.sent(d.running()...)
+	keys := append(entries, d.reused...)
+	counted := bounded(keys)
 	var err error
-	if copying {
-		err = s.copyBatch(end, d, append(entries, d.reused...), frames, items)
-	} else {
-		err = s.endBatch(end, append(entries, d.reused...), d.bound(), frames, items)
+	switch {
+	case copying:
+		err = s.copyBatch(end, d, keys, frames, items)
+	case counted:
+		err = s.endBatch('H', keys, d.bound(), frames, items)
+	default:
+		err = s.endBatch(end, keys, d.bound(), frames, items)
 	}
 	if errors.Is(err, errMoved) {
 		if len(d.reused) > 0 { // rows of theirs are lost
 			return movedRefusal()
 		}
 		d.undo()
+	}
+	if err == nil && counted {
+		return s.endBounded(end)
 	}
 	return err
 }

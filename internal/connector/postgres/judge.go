@@ -138,6 +138,9 @@ func (s *session) query(ctx context.Context, text string) error {
 	delete(s.statements, "")
 	inside := s.unsynced && s.status == 'I'
 	s.unsynced = false
+	if bounded(entries) {
+		return s.queryBounded(entries, req.plan, inside)
+	}
 	if has(req.plan, guard.CopyIn) {
 		s.copy = newCopyIn(entries[0])
 	}

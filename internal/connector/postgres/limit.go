@@ -34,7 +34,7 @@ func (s *session) startDeadline(items []item) *deadline {
 	var least policy.Limit
 	for i := range items {
 		switch it := &items[i]; it.kind {
-		case answerQuery:
+		case answerQuery, answerBounded:
 			least = least.And(it.entry.Limit())
 		case answerExecute:
 			least = least.And(it.portal.entry.Limit())

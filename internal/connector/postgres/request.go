@@ -130,7 +130,7 @@ func (r *request) Preview(context.Context) (gate.Preview, error) {
 	for _, st := range r.plan.Statements {
 		verbs = append(verbs, string(st.Verb))
 	}
-	p := gate.Preview{Summary: strings.Join(verbs, "; "), Statement: guard.WithoutValues(r.plan.Text)}
+	p := gate.Preview{Summary: strings.Join(verbs, "; "), Statement: guard.WithoutValues(r.plan.Text), Countable: countable(r.plan)}
 	if has(r.plan, guard.CopyIn) {
 		p.Lines = []string{"The rows come from the client after the approval; how many bytes and their hash are recorded."}
 	}
