@@ -21,6 +21,7 @@ import (
 type approvalCommands struct {
 	List    approvalsListCommand `cmd:"" help:"List held requests that you may see, newest first."`
 	Show    approvalsShowCommand `cmd:"" help:"Show exactly what will run, and what it touches."`
+	Preview previewCommand       `cmd:"" help:"Look at what a held request would do now: what the planner expects, which rows match."`
 	Approve approveCommand       `cmd:"" help:"Let a held request run, once."`
 	Deny    denyCommand          `cmd:"" help:"Refuse a held request."`
 	Watch   watchCommand         `cmd:"" help:"Show what comes, and how it is answered, as it happens."`
@@ -30,6 +31,7 @@ func (approvalCommands) Help() string {
 	return `Examples:
   gatehouse approvals list --state pending
   gatehouse approvals show ap-…
+  gatehouse approvals preview ap-…
   gatehouse approvals approve ap-… --reason "the customer called"
   gatehouse approvals deny ap-… --reason "name the order's id"
   gatehouse approvals watch`
@@ -252,6 +254,9 @@ func showApproval(w io.Writer, v approval.View) {
 		if a.Approve {
 			word = "approved"
 		}
+		if a.MaxRows > 0 {
+			word += fmt.Sprintf(" for at most %d rows", a.MaxRows)
+		}
 		field(word, "by %s, %s %s", a.By, ago(a.At), a.Reason)
 	}
 	if v.Outcome != "" {
@@ -266,16 +271,25 @@ type answerFlags struct {
 	Reason string `help:"Recorded; the requester is told it when denied." placeholder:"TEXT"`
 }
 
-type approveCommand struct{ answerFlags }
+type approveCommand struct {
+	answerFlags
+	MaxRows int64 `help:"Roll back if it changes more rows than these." placeholder:"N"`
+}
 
 func (approveCommand) Help() string {
 	return `Look at it first, with show: what runs is exactly what that shows.
 
 Examples:
-  gatehouse approvals approve ap-… --reason "the customer called"`
+  gatehouse approvals approve ap-… --reason "the customer called"
+  gatehouse approvals approve ap-… --max-rows 1`
 }
 
-func (c approveCommand) Run(ctx context.Context, s streams) error { return c.answer(ctx, s, true) }
+func (c approveCommand) Run(ctx context.Context, s streams) error {
+	if c.MaxRows < 0 {
+		return errors.New("--max-rows is 1 or more")
+	}
+	return c.answer(ctx, s, approval.Said{Approve: true, Reason: c.Reason, MaxRows: c.MaxRows})
+}
 
 type denyCommand struct{ answerFlags }
 
@@ -284,9 +298,11 @@ func (denyCommand) Help() string {
   gatehouse approvals deny ap-… --reason "name the order's id"`
 }
 
-func (c denyCommand) Run(ctx context.Context, s streams) error { return c.answer(ctx, s, false) }
+func (c denyCommand) Run(ctx context.Context, s streams) error {
+	return c.answer(ctx, s, approval.Said{Reason: c.Reason})
+}
 
-func (c answerFlags) answer(ctx context.Context, s streams, approve bool) error {
+func (c answerFlags) answer(ctx context.Context, s streams, said approval.Said) error {
 	if !strings.HasPrefix(c.ID, "ap-") {
 		return errors.New("an approval's id begins with ap-: `gatehouse approvals list` shows them")
 	}
@@ -294,7 +310,7 @@ func (c answerFlags) answer(ctx context.Context, s streams, approve bool) error 
 	if err != nil {
 		return err
 	}
-	v, err := api.Answer(ctx, c.ID, approve, c.Reason)
+	v, err := api.Answer(ctx, c.ID, said)
 	if err != nil {
 		return err
 	}

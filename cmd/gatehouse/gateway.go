@@ -33,19 +33,20 @@ import (
 
 // gateway is a configured gateway: its parts are open, its listeners bound, and nothing is served yet.
 type gateway struct {
-	config   *config.Config
-	log      *slog.Logger
-	policies atomic.Pointer[policy.Set] // nil until the first version is loaded
-	versions *versions.History
-	glass    *breakglass.Book
-	grants   *grant.Book
-	journal  *record.Journal
-	search   *search.Index
-	store    *store.Store
-	notify   *notify.Sender
-	book     *approval.Book
-	services []service
-	beside   []gate.Server // those without a listener of their own
+	config     *config.Config
+	log        *slog.Logger
+	policies   atomic.Pointer[policy.Set] // nil until the first version is loaded
+	versions   *versions.History
+	glass      *breakglass.Book
+	grants     *grant.Book
+	journal    *record.Journal
+	search     *search.Index
+	store      *store.Store
+	notify     *notify.Sender
+	book       *approval.Book
+	previewers map[string]gate.Previewer // by connection
+	services   []service
+	beside     []gate.Server // those without a listener of their own
 }
 
 // service is one listener with what serves it until its context ends.
@@ -62,7 +63,7 @@ func open(ctx context.Context, c *config.Config, log *slog.Logger) (*gateway, er
 
 // openOn is open with the file system that recordings are kept on.
 func openOn(ctx context.Context, c *config.Config, log *slog.Logger, disk faultfs.FS) (_ *gateway, err error) {
-	g := &gateway{config: c, log: log}
+	g := &gateway{config: c, log: log, previewers: map[string]gate.Previewer{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.close())
@@ -95,7 +96,7 @@ func openOn(ctx context.Context, c *config.Config, log *slog.Logger, disk faultf
 	}
 	g.book, err = approval.New(approval.Options{
 		Store: g.store, Hold: time.Duration(c.Approvals.Hold), Valid: time.Duration(c.Approvals.Valid),
-		BaseURL: c.BaseURL(), Policies: g.policies.Load, Connections: c.Gate(), Notify: g.notify, Log: log, Now: time.Now,
+		BaseURL: c.BaseURL(), Policies: g.policies.Load, Connections: c.Gate(), Notify: g.notify, Preview: g.preview, Log: log, Now: time.Now,
 		Approved: func(ctx context.Context, v approval.View, hash string) error {
 			return g.versions.Approved(ctx, v, hash)
 		},
@@ -149,6 +150,11 @@ func openOn(ctx context.Context, c *config.Config, log *slog.Logger, disk faultf
 		server, err := connector.Server(gate.Deps{Gate: theGate, Verifier: verifier, Issuers: issuers(c), TLS: encryption, Connections: theirs, Secret: own, Log: log})
 		if err != nil {
 			return nil, &config.Error{Path: c.Path, Err: err}
+		}
+		if p, ok := server.(gate.Previewer); ok {
+			for _, one := range theirs {
+				g.previewers[one.Name] = p
+			}
 		}
 		if shared {
 			if err := front.add(server); err != nil {

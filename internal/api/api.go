@@ -88,6 +88,8 @@ type service struct{ o Options }
 
 type personKey struct{}
 
+type clientKey struct{}
+
 // authenticate lets through who has a person's token.
 func (s *service) authenticate(api huma.API) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
@@ -105,7 +107,7 @@ func (s *service) authenticate(api huma.API) func(huma.Context, func(huma.Contex
 			s.o.Log.Error("a token could not be verified", "error", err)
 			huma.WriteErr(api, ctx, http.StatusInternalServerError, "The gateway had an error of its own; its log names the cause.")
 		default:
-			next(huma.WithValue(ctx, personKey{}, who))
+			next(huma.WithValue(huma.WithValue(ctx, personKey{}, who), clientKey{}, ctx.RemoteAddr()))
 		}
 	}
 }
@@ -145,7 +147,8 @@ type idInput struct {
 type answerInput struct {
 	ID   string `path:"id" pattern:"^ap-[a-z0-9]{1,40}$" doc:"the approval's id"`
 	Body struct {
-		Reason string `json:"reason,omitempty" maxLength:"2000" doc:"what the requester is told"`
+		Reason  string `json:"reason,omitempty" maxLength:"2000" doc:"what the requester is told"`
+		MaxRows int64  `json:"max_rows,omitempty" minimum:"0" doc:"more changed rows than these are rolled back; 0: no bound"`
 	}
 }
 
@@ -172,9 +175,13 @@ func (s *service) register(api huma.API) {
 	huma.Register(api, operation("get-approval", "GET", "/approvals/{id}", "One held request"), func(ctx context.Context, in *idInput) (*output[approval.View], error) {
 		return answer(s, func() (approval.View, error) { return s.get(ctx, in.ID) })
 	})
+	huma.Register(api, operation("preview-approval", "GET", "/approvals/{id}/preview", "What a request that waits would do now"), func(ctx context.Context, in *idInput) (*output[gate.Effect], error) {
+		client, _ := ctx.Value(clientKey{}).(string)
+		return answer(s, func() (gate.Effect, error) { return s.o.Book.Preview(ctx, person(ctx), client, in.ID) })
+	})
 	for _, verb := range []string{"approve", "deny"} {
 		huma.Register(api, operation(verb, "POST", "/approvals/{id}/"+verb, strings.ToUpper(verb[:1])+verb[1:]+" a held request"), func(ctx context.Context, in *answerInput) (*output[approval.View], error) {
-			v, err := s.o.Book.Decide(ctx, person(ctx), in.ID, verb == "approve", in.Body.Reason)
+			v, err := s.o.Book.Decide(ctx, person(ctx), in.ID, approval.Said{Approve: verb == "approve", Reason: in.Body.Reason, MaxRows: in.Body.MaxRows})
 			if err != nil {
 				return nil, s.problem(err)
 			}

@@ -79,7 +79,7 @@ func TestAPI(t *testing.T) {
 	if list, err := as("x").Approvals(ctx, "", 0); err != nil || len(list) != 0 {
 		t.Errorf("a stranger sees %v, %v", list, err)
 	}
-	_, err = as("x").Answer(ctx, ticket.ID, true, "")
+	_, err = as("x").Answer(ctx, ticket.ID, approval.Said{Approve: true, Reason: ""})
 	want(err, "There is no approval")
 	_, err = as("ada").Approvals(ctx, "odd", 0)
 	want(err, "state")
@@ -91,13 +91,13 @@ func TestAPI(t *testing.T) {
 	if err == nil {
 		t.Error("an odd id is taken")
 	}
-	_, err = as("ada").Answer(ctx, ticket.ID, false, strings.Repeat("x", 3000))
+	_, err = as("ada").Answer(ctx, ticket.ID, approval.Said{Approve: false, Reason: strings.Repeat("x", 3000)})
 	want(err, "reason")
-	v, err := as("ada").Answer(ctx, ticket.ID, true, "fine")
+	v, err := as("ada").Answer(ctx, ticket.ID, approval.Said{Approve: true, Reason: "fine"})
 	if err != nil || v.State != "approved" {
 		t.Fatal(v, err)
 	}
-	_, err = as("ada").Answer(ctx, ticket.ID, true, "")
+	_, err = as("ada").Answer(ctx, ticket.ID, approval.Said{Approve: true, Reason: ""})
 	want(err, "approved already")
 
 	for path, status := range map[string]int{"/approvals/" + ticket.ID: 200, "/approvals/ap-unknown": 200, "/approvals/%3Cscript%3E": 404, "/healthz": 200, "/openapi.json": 200, "/docs": 404} {

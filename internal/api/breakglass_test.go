@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/internal/approval"
 	"gatehouse/internal/breakglass"
 )
 
@@ -49,7 +50,7 @@ func TestBreakGlass(t *testing.T) {
 	if v, err := c.as("cyd").Approval(ctx, w.ID); err != nil || v.State != breakglass.AwaitingReview {
 		t.Errorf("%+v %v", v, err)
 	}
-	_, err = c.as("cyd").Answer(ctx, w.ID, true, "")
+	_, err = c.as("cyd").Answer(ctx, w.ID, approval.Said{Approve: true, Reason: ""})
 	c.wrong(err, "id") // a window is not approved
 	_, err = c.as("ada").ReviewWindow(ctx, w.ID, "fine")
 	c.wrong(err, "nobody reviews what they did themselves")

@@ -261,18 +261,18 @@ func TestPublishNeedsASecondPerson(t *testing.T) {
 	if err != nil || v.Kind != "publish" || v.State != "pending" || !strings.Contains(v.Hold.Intents[0].Text, "+// one") || v.Hold.Intents[0].Settings["reason"] != "need it" {
 		t.Fatalf("%+v %v", v, err)
 	}
-	_, err = c.as("bob").Answer(ctx, other.Approval, true, "")
+	_, err = c.as("bob").Answer(ctx, other.Approval, approval.Said{Approve: true, Reason: ""})
 	c.wrong(err, "Nobody answers a request of their own")
-	_, err = c.as("ada").Answer(ctx, other.Approval, true, "")
+	_, err = c.as("ada").Answer(ctx, other.Approval, approval.Said{Approve: true, Reason: ""})
 	c.wrong(err, "There is no approval") // ada may not approve, and sees nothing of it
 	denied := propose("ada", "// denied\n")
-	if v, err := c.as("cyd").Answer(ctx, denied.Approval, false, "no"); err != nil || v.State != "denied" {
+	if v, err := c.as("cyd").Answer(ctx, denied.Approval, approval.Said{Approve: false, Reason: "no"}); err != nil || v.State != "denied" {
 		t.Fatal(v.State, err)
 	}
-	if v, err := c.as("cyd").Answer(ctx, one.Approval, true, "fine"); err != nil || v.State != "done" || v.Outcome != "published as version 2" {
+	if v, err := c.as("cyd").Answer(ctx, one.Approval, approval.Said{Approve: true, Reason: "fine"}); err != nil || v.State != "done" || v.Outcome != "published as version 2" {
 		t.Fatalf("%+v %v", v, err)
 	}
-	if v, err := c.as("cyd").Answer(ctx, other.Approval, true, ""); err != nil || v.State != "withdrawn" || !strings.Contains(v.Outcome, "in between") {
+	if v, err := c.as("cyd").Answer(ctx, other.Approval, approval.Said{Approve: true, Reason: ""}); err != nil || v.State != "withdrawn" || !strings.Contains(v.Outcome, "in between") {
 		t.Fatalf("%+v %v", v, err)
 	}
 	s, err := c.as("ada").PolicyVersions(ctx, 0)
@@ -288,7 +288,7 @@ func TestPublishNeedsASecondPerson(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.now.Add((73 * time.Hour).Microseconds())
-	_, err = c.as("cyd").Answer(ctx, late.Approval, true, "")
+	_, err = c.as("cyd").Answer(ctx, late.Approval, approval.Said{Approve: true, Reason: ""})
 	c.wrong(err, "is expired already")
 }
 

@@ -47,8 +47,10 @@ type Options struct {
 	// Approved does what was proposed and is approved now; hash is that of what was approved. Without it nothing
 	// can be proposed.
 	Approved func(ctx context.Context, v View, hash string) error
-	Log      *slog.Logger
-	Now      func() time.Time
+	// Preview, where there is one, looks at what a hold would do for a person who asks from an address.
+	Preview func(ctx context.Context, person identity.Identity, client string, h gate.Hold) (gate.Effect, error)
+	Log     *slog.Logger
+	Now     func() time.Time
 }
 
 // Book keeps holds. Safe for concurrent use. It implements gate.Approvals.
@@ -85,6 +87,7 @@ type Answered struct {
 	By      string    `json:"by"`
 	Approve bool      `json:"approve"`
 	Reason  string    `json:"reason,omitempty"`
+	MaxRows int64     `json:"max_rows,omitempty" doc:"more changed rows than these are rolled back"`
 	At      time.Time `json:"at"`
 }
 
@@ -108,7 +111,7 @@ func (b *Book) view(h store.Hold) (View, error) {
 		return v, fmt.Errorf("approval %s: %w", h.ID, err)
 	}
 	for _, a := range h.Answers {
-		v.Answers = append(v.Answers, Answered{By: a.Name, Approve: a.Approve, Reason: a.Reason, At: a.At.UTC()})
+		v.Answers = append(v.Answers, Answered{By: a.Name, Approve: a.Approve, Reason: a.Reason, MaxRows: a.MaxRows, At: a.At.UTC()})
 	}
 	return v, nil
 }
@@ -465,6 +468,9 @@ func answerOf(h store.Hold) gate.Answer {
 	for _, one := range h.Answers {
 		if one.Approve == (h.State == store.Approved) {
 			a.By = append(a.By, one.Name)
+			if one.MaxRows > 0 && (a.MaxRows == 0 || one.MaxRows < a.MaxRows) {
+				a.MaxRows = one.MaxRows
+			}
 		}
 		if one.Reason != "" {
 			a.Reason = one.Reason
@@ -523,13 +529,13 @@ func notFound(id string) *Error {
 
 // Decide keeps a person's answer. One denial denies; approvals count until every need has its quorum, by
 // distinct persons.
-func (b *Book) Decide(ctx context.Context, person identity.Identity, id string, approve bool, reason string) (View, error) {
+func (b *Book) Decide(ctx context.Context, person identity.Identity, id string, said Said) (View, error) {
 	h, v, err := b.find(ctx, person.Principal, id)
 	if err != nil {
 		return v, err
 	}
-	if len(reason) > maxReason {
-		return v, &Error{NotAllowed, fmt.Sprintf("The reason is longer than %d bytes.", maxReason), "Say it shorter."}
+	if err := said.check(v); err != nil {
+		return v, err
 	}
 	groups, err := b.mayAnswer(person.Principal, v)
 	if err != nil {
@@ -539,7 +545,7 @@ func (b *Book) Decide(ctx context.Context, person identity.Identity, id string, 
 	if name == "" {
 		name = person.Principal.ID
 	}
-	answer := store.Answer{Person: person.Principal.ID, Name: name, Approve: approve, Reason: reason, Groups: groups, At: b.o.Now()}
+	answer := store.Answer{Person: person.Principal.ID, Name: name, Approve: said.Approve, Reason: said.Reason, MaxRows: said.MaxRows, Groups: groups, At: b.o.Now()}
 	kept, err := b.o.Store.Answer(ctx, h.ID, answer, func(h store.Hold) (store.State, []notify.Message) {
 		to := next(v.Hold.Needs, h.Answers)
 		h.Changed = answer.At
@@ -563,7 +569,7 @@ func (b *Book) Decide(ctx context.Context, person identity.Identity, id string, 
 	}
 	b.changed(id)
 	b.o.Notify.Wake()
-	b.o.Log.Info("an approval was answered", "approval", id, "person", person.Principal.ID, "approve", approve, "state", kept.State)
+	b.o.Log.Info("an approval was answered", "approval", id, "person", person.Principal.ID, "approve", said.Approve, "state", kept.State)
 	if kept.Kind == store.HoldPublish && kept.State == store.Approved {
 		return b.carryOut(ctx, kept)
 	}

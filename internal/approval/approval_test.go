@@ -104,7 +104,7 @@ func TestWhoMayAnswer(t *testing.T) {
 		"approver of another group":    {person("o", "owners"), NotAllowed},
 		"the requester under its name": {person("bot", "dba"), NotAllowed},
 	} {
-		_, err := b.Decide(ctx, c.who, id, true, "")
+		_, err := b.Decide(ctx, c.who, id, Said{Approve: true, Reason: ""})
 		var e *Error
 		if !errors.As(err, &e) || e.Kind != c.kind || e.Remedy == "" {
 			t.Errorf("%s: %v", name, err)
@@ -113,12 +113,12 @@ func TestWhoMayAnswer(t *testing.T) {
 	if v, err := b.Get(ctx, person("owner"), id); err != nil || v.State != "pending" {
 		t.Errorf("the user it acts for does not see it: %v", err)
 	}
-	v, err := b.Decide(ctx, person("ada", "dba"), id, true, "fine")
+	v, err := b.Decide(ctx, person("ada", "dba"), id, Said{Approve: true, Reason: "fine"})
 	if err != nil || v.State != "approved" || v.Answers[0].By != "ada" {
 		t.Fatalf("%+v %v", v, err)
 	}
 	var e *Error
-	if _, err := b.Decide(ctx, person("bob", "dba"), id, false, ""); !errors.As(err, &e) || e.Kind != Conflict || !strings.Contains(e.Reason, "approved already") {
+	if _, err := b.Decide(ctx, person("bob", "dba"), id, Said{Approve: false, Reason: ""}); !errors.As(err, &e) || e.Kind != Conflict || !strings.Contains(e.Reason, "approved already") {
 		t.Errorf("a second answer: %v", err)
 	}
 }
@@ -133,7 +133,7 @@ func TestWaitAnswersExpiresAndWithdraws(t *testing.T) {
 			t.Errorf("%+v %v", a, err)
 		}
 	})
-	if _, err := b.Decide(ctx, person("ada", "dba"), id, false, "no"); err != nil {
+	if _, err := b.Decide(ctx, person("ada", "dba"), id, Said{Approve: false, Reason: "no"}); err != nil {
 		t.Fatal(err)
 	}
 	wg.Wait()
@@ -156,7 +156,7 @@ func TestWaitAnswersExpiresAndWithdraws(t *testing.T) {
 		t.Error(err)
 	}
 	b.Leave(id)
-	if _, err := b.Decide(ctx, person("ada", "dba"), id, true, ""); err != nil {
+	if _, err := b.Decide(ctx, person("ada", "dba"), id, Said{Approve: true, Reason: ""}); err != nil {
 		t.Fatal(err)
 	}
 	if again := open(t, b, asked()); again != id {
@@ -169,7 +169,7 @@ func TestWaitAnswersExpiresAndWithdraws(t *testing.T) {
 		if err := b.Void(ctx, other, "withdrawn"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.Decide(ctx, person("ada", "dba"), other, true, ""); err == nil {
+		if _, err := b.Decide(ctx, person("ada", "dba"), other, Said{Approve: true, Reason: ""}); err == nil {
 			t.Error("a withdrawn request was approved")
 		}
 	}
@@ -191,7 +191,7 @@ func TestWaitAnswersExpiresAndWithdraws(t *testing.T) {
 	}
 
 	id = open(t, b, asked())
-	b.Decide(ctx, person("ada", "dba"), id, true, "")
+	b.Decide(ctx, person("ada", "dba"), id, Said{Approve: true, Reason: ""})
 	c.advance(16 * time.Minute)
 	if err := b.Start(ctx, id, "h"); err == nil {
 		t.Error("an approval is started after its validity")
@@ -211,7 +211,7 @@ func TestDoesNotFit(t *testing.T) {
 	}
 	id := open(t, b, ask("01/02/2026", "MDY"))
 	b.Leave(id)
-	if _, err := b.Decide(ctx, person("ada", "dba"), id, true, ""); err != nil {
+	if _, err := b.Decide(ctx, person("ada", "dba"), id, Said{Approve: true, Reason: ""}); err != nil {
 		t.Fatal(err)
 	}
 	for want, h := range map[string]gate.Hold{
@@ -388,7 +388,7 @@ func TestLife(t *testing.T) {
 				by := rapid.SampledFrom([]string{"ada", "bob", "cy"}).Draw(t, "by")
 				approve := rapid.IntRange(0, 4).Draw(t, "deny") > 0
 				can := open(h) && h.approvedAt.IsZero() && !h.answered[by]
-				v, err := b.Decide(ctx, person(by, "dba"), id, approve, "")
+				v, err := b.Decide(ctx, person(by, "dba"), id, Said{Approve: approve, Reason: ""})
 				if (err == nil) != can {
 					t.Fatalf("an answer to %+v: %v", h, err)
 				}
@@ -456,14 +456,14 @@ func TestEscalation(t *testing.T) {
 	ctx := context.Background()
 	id := open(t, b, asked(policy.Approval{Group: "dba", Quorum: 1, Escalate: "owners", After: 600}))
 	var e *Error
-	if _, err := b.Decide(ctx, person("o", "owners"), id, true, ""); !errors.As(err, &e) || e.Kind != NotAllowed || strings.Contains(e.Reason, "owners") {
+	if _, err := b.Decide(ctx, person("o", "owners"), id, Said{Approve: true, Reason: ""}); !errors.As(err, &e) || e.Kind != NotAllowed || strings.Contains(e.Reason, "owners") {
 		t.Errorf("too early: %v", err)
 	}
 	c.advance(4 * time.Minute)
 	if err := b.Sweep(ctx); err != nil || len(b.escalating) != 1 {
 		t.Errorf("%v %v", err, b.escalating)
 	}
-	if _, err := b.Decide(ctx, person("x", "x"), id, true, ""); err == nil {
+	if _, err := b.Decide(ctx, person("x", "x"), id, Said{Approve: true, Reason: ""}); err == nil {
 		t.Error("a stranger answered")
 	}
 	b.escalating = map[string]time.Time{}
@@ -475,10 +475,10 @@ func TestEscalation(t *testing.T) {
 	if err := b.Sweep(ctx); err != nil || len(b.escalating) != 1 {
 		t.Errorf("%v %v", err, b.escalating)
 	}
-	if v, err := b.Decide(ctx, person("o", "owners"), other, true, ""); err != nil || v.State != "pending" {
+	if v, err := b.Decide(ctx, person("o", "owners"), other, Said{Approve: true, Reason: ""}); err != nil || v.State != "pending" {
 		t.Errorf("%+v %v", v, err)
 	}
-	if v, err := b.Decide(ctx, person("o2", "owners"), other, true, ""); err != nil || v.State != "pending" {
+	if v, err := b.Decide(ctx, person("o2", "owners"), other, Said{Approve: true, Reason: ""}); err != nil || v.State != "pending" {
 		t.Errorf("one group stands for two: %+v %v", v, err)
 	}
 }

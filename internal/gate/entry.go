@@ -24,7 +24,8 @@ type Entry struct {
 
 // held is a hold that is running; the last of its entries finishes it.
 type held struct {
-	id string
+	id      string
+	maxRows int64
 
 	mu      sync.Mutex
 	open    int
@@ -59,6 +60,15 @@ func (e *Entry) Limit() policy.Limit {
 		return policy.Limit{}
 	}
 	return e.limit
+}
+
+// MaxRows is how many rows the request may change, as its approver said; 0: as many as it does. The connector sees to
+// it that the changes of a request beyond it do not take effect.
+func (e *Entry) MaxRows() int64 {
+	if e == nil || e.held == nil {
+		return 0
+	}
+	return e.held.maxRows
 }
 
 // Ready says whether bytes of this request may go upstream now: it was admitted, is not closed, its session's token

@@ -182,4 +182,19 @@ type Answer struct {
 	// By names the persons who answered; Reason is what the last one said.
 	By     []string
 	Reason string
+	// MaxRows is the least of the bounds that the approvers set on the rows that change; 0: none.
+	MaxRows int64
+}
+
+// Countable says whether an approver may bound the rows that a hold changes: it is one request that runs, and its
+// connector counts them.
+func (h *Hold) Countable() bool {
+	run, countable := 0, false
+	for i := range h.Intents {
+		if !h.Intents[i].Prepare {
+			run++
+			countable = i < len(h.Previews) && h.Previews[i].Countable
+		}
+	}
+	return run == 1 && countable
 }

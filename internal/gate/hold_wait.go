@@ -17,6 +17,9 @@ func (s *Session) hold(ctx context.Context, batch []judged) (*held, error) {
 	if len(needs) == 0 {
 		return nil, nil
 	}
+	if s.unattended {
+		return nil, s.abandon(batch, &Refusal{Code: ApprovalRequired, Reason: "The request needs an approval, and nobody is there to wait for one.", Remedy: "Send it with a client of your own."})
+	}
 	h, number, err := s.describe(ctx, batch, needs)
 	if err != nil {
 		return nil, s.abandon(batch, err)
@@ -42,11 +45,14 @@ func (s *Session) hold(ctx context.Context, batch []judged) (*held, error) {
 		return nil, s.abandon(batch, s.unanswered(ctx, ticket, note))
 	}
 	by := strings.Join(answer.By, ", ")
-	if err := note(false, ApprovalBody{State: answer.State, By: by, Reason: answer.Reason}); err != nil {
+	if err := note(false, ApprovalBody{State: answer.State, By: by, Reason: answer.Reason, MaxRows: answer.MaxRows}); err != nil {
 		return nil, err
 	}
 	if answer.State != "approved" {
 		return nil, s.abandon(batch, unapproved(ticket, answer, by))
+	}
+	if answer.MaxRows > 0 && !h.Countable() {
+		return nil, s.abandon(batch, changed("The approver bounded the rows that change, and they are not counted for this request."))
 	}
 	if err := s.recheck(ctx, batch, h); err != nil {
 		why := "something changed while it waited"
@@ -55,10 +61,10 @@ func (s *Session) hold(ctx context.Context, batch []judged) (*held, error) {
 	if err := approvals.Start(ctx, ticket.ID, h.Hash); err != nil {
 		return nil, s.abandon(batch, asUnavailable(s, err))
 	}
-	if err := note(true, ApprovalBody{State: "running", By: by, Version: s.version}); err != nil {
+	if err := note(true, ApprovalBody{State: "running", By: by, Version: s.version, MaxRows: answer.MaxRows}); err != nil {
 		return nil, errors.Join(err, approvals.Finish(context.WithoutCancel(ctx), ticket.ID, Outcome{Status: "error", Error: "not forwarded: the recording cannot be written"}))
 	}
-	return &held{id: ticket.ID}, nil
+	return &held{id: ticket.ID, maxRows: answer.MaxRows}, nil
 }
 
 // unanswered ends a wait that the client ended: one that took its request back has withdrawn it, one that only stopped

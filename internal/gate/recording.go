@@ -112,6 +112,8 @@ type ApprovalBody struct {
 	By     string `json:"by,omitempty"`
 	Reason string `json:"reason,omitempty"`
 	Hash   string `json:"hash,omitempty"`
+	// MaxRows is the approvers' bound on the rows that change; 0: none.
+	MaxRows int64 `json:"max_rows,omitempty"`
 	// Version names, where the request runs now, the policies by which it was looked at again.
 	Version string `json:"policy_version,omitempty"`
 }

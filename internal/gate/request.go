@@ -70,4 +70,7 @@ type Preview struct {
 	// Statement is what will run with every value taken out: what may be told to people outside of the gateway.
 	Statement string   `json:"statement,omitempty"`
 	Lines     []string `json:"lines,omitempty"`
+	// Countable says that the connector counts what the request changes before that takes effect, so that an approver may
+	// bound it.
+	Countable bool `json:"countable,omitempty"`
 }

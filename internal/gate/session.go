@@ -30,6 +30,8 @@ type Opening struct {
 	// the connector tells its client, and ends Admit's context when the client leaves or cancels. It may
 	// be nil.
 	Waiting func(Ticket) (over func())
+	// Unattended says that nobody is there to wait: what needs an approval is refused.
+	Unattended bool
 	// Kill ends the session from outside, at any time, more than once too; the refusal is what the client is told. It must not
 	// wait for the session. Nil: nobody can.
 	Kill func(reason string, r *Refusal)
@@ -43,6 +45,7 @@ type Session struct {
 	connection Connection
 	source     string // the client's address, without its port
 	waiting    func(Ticket) (over func())
+	unattended bool
 	recording  Recording
 
 	// slice is what the policies say to the principal. It changes only at the start of Admit.
@@ -77,6 +80,7 @@ func (g *Gate) Open(ctx context.Context, o Opening) (*Session, error) {
 		connection: o.Connection,
 		source:     sourceOf(o.Client),
 		waiting:    o.Waiting,
+		unattended: o.Unattended,
 	}
 	s.refresh()
 	connecting := s.connectTouch()

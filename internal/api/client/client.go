@@ -16,6 +16,7 @@ import (
 
 	"gatehouse/internal/api"
 	"gatehouse/internal/approval"
+	"gatehouse/internal/gate"
 )
 
 // maxAnswer bounds what is read of an answer, in bytes.
@@ -55,14 +56,20 @@ func (c *Client) Approval(ctx context.Context, id string) (approval.View, error)
 	return v, c.call(ctx, "GET", "/approvals/"+url.PathEscape(id), nil, &v)
 }
 
+// Preview is what a held request would do now.
+func (c *Client) Preview(ctx context.Context, id string) (gate.Effect, error) {
+	var e gate.Effect
+	return e, c.call(ctx, "GET", "/approvals/"+url.PathEscape(id)+"/preview", nil, &e)
+}
+
 // Answer approves or denies a hold.
-func (c *Client) Answer(ctx context.Context, id string, approve bool, reason string) (approval.View, error) {
+func (c *Client) Answer(ctx context.Context, id string, said approval.Said) (approval.View, error) {
 	verb := "deny"
-	if approve {
+	if said.Approve {
 		verb = "approve"
 	}
 	var v approval.View
-	return v, c.call(ctx, "POST", "/approvals/"+url.PathEscape(id)+"/"+verb, map[string]string{"reason": reason}, &v)
+	return v, c.call(ctx, "POST", "/approvals/"+url.PathEscape(id)+"/"+verb, map[string]any{"reason": said.Reason, "max_rows": said.MaxRows}, &v)
 }
 
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {

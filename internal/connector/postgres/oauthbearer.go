@@ -48,6 +48,9 @@ func (c *client) signInSetting(name, value string) (mine bool, err error) {
 
 // identify finds out who a client is, in the way that it chose.
 func (s *server) identify(ctx context.Context, c *client) (identity.Identity, error) {
+	if c.known != nil {
+		return *c.known, nil
+	}
 	if c.way == "oauthbearer" {
 		return s.oauthBearer(ctx, c)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatehouse/internal/gate"
+	"gatehouse/internal/identity"
 )
 
 const (
@@ -90,13 +91,14 @@ func (s *server) Serve(ctx context.Context, l net.Listener) error {
 			case <-time.After(50 * time.Millisecond):
 			}
 		default:
-			s.accept(ctx, quick(conn))
+			s.accept(ctx, quick(conn), nil)
 		}
 	}
 }
 
-// accept hands a client to a goroutine of its own and returns at once.
-func (s *server) accept(ctx context.Context, conn net.Conn) {
+// accept hands a client to a goroutine of its own and returns at once. known is who it is, for one inside of the gateway;
+// nil: it has to say.
+func (s *server) accept(ctx context.Context, conn net.Conn, known *identity.Identity) {
 	h := &handshake{conn: conn}
 	s.mu.Lock()
 	if s.stopping {
@@ -120,7 +122,7 @@ func (s *server) accept(ctx context.Context, conn net.Conn) {
 			}
 		}()
 		conn.SetDeadline(time.Now().Add(handshakeTime))
-		session, err := s.signIn(ctx, conn)
+		session, err := s.signIn(ctx, conn, known)
 		if session == nil {
 			s.signedIn(h)
 		}

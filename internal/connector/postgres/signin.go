@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gatehouse/internal/gate"
+	"gatehouse/internal/identity"
 	guard "gatehouse/internal/sqlguard/postgres"
 )
 
@@ -27,7 +28,7 @@ const (
 
 // signIn brings a client from its first byte to a session that is ready for statements. It returns nil
 // and nil for a client that only cancelled something, or left.
-func (s *server) signIn(ctx context.Context, conn net.Conn) (*session, error) {
+func (s *server) signIn(ctx context.Context, conn net.Conn, known *identity.Identity) (*session, error) {
 	in := newWireReader(conn)
 	out := conn
 	encrypted := false
@@ -72,7 +73,7 @@ func (s *server) signIn(ctx context.Context, conn net.Conn) (*session, error) {
 			}
 			in, out, encrypted, negotiated = newWireReader(over), over, true, true
 		case code>>16 == 3:
-			return s.start(ctx, &client{conn: out, in: in, encrypted: encrypted, minor: code & 0xffff}, body)
+			return s.start(ctx, &client{conn: out, in: in, known: known, encrypted: encrypted, minor: code & 0xffff}, body)
 		default:
 			err := &errMessage{"08P01", fmt.Sprintf("Protocol %d.%d is not supported; use 3.0.", code>>16, code&0xffff)}
 			refuseStart(out, err)
@@ -132,6 +133,7 @@ func refuseStart(w io.Writer, err error) {
 type client struct {
 	conn      net.Conn
 	in        *wireReader
+	known     *identity.Identity // it is inside of the gateway, where nobody waits
 	encrypted bool
 	minor     uint32
 	unknown   []string // protocol extensions that it asked for
@@ -160,7 +162,7 @@ func (s *server) open(ctx context.Context, c *client, body []byte) (*session, er
 	if err != nil {
 		return nil, err
 	}
-	if !c.encrypted && !loopback(c.conn) {
+	if c.known == nil && !c.encrypted && !loopback(c.conn) {
 		return nil, &gate.Refusal{
 			Code:   gate.IdentityRejected,
 			Reason: "A token is taken over TLS only.",
@@ -192,6 +194,7 @@ func (s *server) open(ctx context.Context, c *client, body []byte) (*session, er
 		Client:     c.conn.RemoteAddr().String(),
 		Attributes: c.attributes(),
 		Waiting:    one.hold,
+		Unattended: c.known != nil,
 		Kill:       one.terminate,
 	})
 	if err != nil {

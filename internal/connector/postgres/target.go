@@ -27,6 +27,7 @@ type target struct {
 	plans      plans
 	seen       seen
 	company    company
+	previews   chan struct{} // taken while a preview is made
 	large      chan struct{} // taken while a large text is understood
 	log        *slog.Logger
 }
@@ -49,7 +50,7 @@ func newTarget(c gate.Connection, own []byte, log *slog.Logger) (*target, error)
 	if err != nil {
 		return nil, err
 	}
-	return &target{connection: c, options: options, guard: g, catalogs: catalogs, tokenKey: key, large: make(chan struct{}, 1), log: log}, nil
+	return &target{connection: c, options: options, guard: g, catalogs: catalogs, tokenKey: key, previews: make(chan struct{}, 2), large: make(chan struct{}, 1), log: log}, nil
 }
 
 func (t *target) close() { t.catalogs.close() }
