@@ -7,8 +7,11 @@ package api
 import (
 	"context"
 	"embed"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"html/template"
+	"io"
 	"log/slog"
 	"net/http"
 	"regexp"
@@ -74,13 +77,31 @@ func New(o Options) (http.Handler, error) {
 // secured bounds bodies and sets the headers that keep pages to themselves.
 func secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, bodyLimit(r))
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")
+		limit := bodyLimit(r)
+		if r.ContentLength > limit {
+			io.CopyN(io.Discard, r.Body, maxDrained) // who is cut off in the middle of sending does not see why
+			tooLong(w, limit)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		next.ServeHTTP(w, r)
+	})
+}
+
+// maxDrained is how much of a body that is too long is read before the answer, in bytes.
+const maxDrained = 32 << 20
+
+func tooLong(w http.ResponseWriter, limit int64) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(http.StatusRequestEntityTooLarge)
+	json.NewEncoder(w).Encode(map[string]any{
+		"title": http.StatusText(http.StatusRequestEntityTooLarge), "status": http.StatusRequestEntityTooLarge,
+		"detail": fmt.Sprintf("The request's body is longer than %d bytes. Say it shorter.", limit),
 	})
 }
 
