@@ -545,7 +545,7 @@ func (b *Book) Decide(ctx context.Context, person identity.Identity, id string, 
 	if name == "" {
 		name = person.Principal.ID
 	}
-	answer := store.Answer{Person: person.Principal.ID, Name: name, Approve: said.Approve, Reason: said.Reason, MaxRows: said.MaxRows, Groups: groups, At: b.o.Now()}
+	answer := store.Answer{Person: person.Principal.PersonID(), Name: name, Approve: said.Approve, Reason: said.Reason, MaxRows: said.MaxRows, Groups: groups, At: b.o.Now()}
 	kept, err := b.o.Store.Answer(ctx, h.ID, answer, func(h store.Hold) (store.State, []notify.Message) {
 		to := next(v.Hold.Needs, h.Answers)
 		h.Changed = answer.At
@@ -580,7 +580,7 @@ func (b *Book) Decide(ctx context.Context, person identity.Identity, id string, 
 func (b *Book) mayAnswer(p policy.Principal, v View) ([]string, error) {
 	h := v.Hold
 	for q := &h.Principal; q != nil; q = q.OnBehalfOf {
-		if q.ID == p.ID || p.ID == "" {
+		if q.PersonID() == p.PersonID() || p.ID == "" {
 			return nil, &Error{NotAllowed, "Nobody answers a request of their own, nor one made on their behalf.", "Ask somebody else of the group to answer."}
 		}
 	}
@@ -694,7 +694,7 @@ func (b *Book) maySee(p policy.Principal, h gate.Hold) bool {
 		return false
 	}
 	for q := &h.Principal; q != nil; q = q.OnBehalfOf {
-		if q.Kind == policy.User && q.ID == p.ID {
+		if q.Kind == policy.User && q.PersonID() == p.PersonID() {
 			return true
 		}
 	}

@@ -123,6 +123,33 @@ func TestWhoMayAnswer(t *testing.T) {
 	}
 }
 
+// TestOnePersonWithSeveralIDs: who has several ids answers no request of their own by another of them, and counts once.
+func TestOnePersonWithSeveralIDs(t *testing.T) {
+	b, _ := book(t)
+	ctx := context.Background()
+	h := asked()
+	h.Needs = []policy.Approval{{Policy: "p", Group: "dba", Quorum: 2}}
+	id := open(t, b, h)
+	also := func(name, one string) identity.Identity {
+		who := person(name, "dba")
+		who.Principal.Person = one
+		return who
+	}
+	var e *Error
+	if _, err := b.Decide(ctx, also("elsewhere", h.Principal.OnBehalfOf.ID), id, Said{Approve: true}); !errors.As(err, &e) || e.Kind != NotAllowed {
+		t.Errorf("the user it acts for, by another id: %v", err)
+	}
+	if _, err := b.Decide(ctx, also("ada", "ada"), id, Said{Approve: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Decide(ctx, also("ada2", "ada"), id, Said{Approve: true}); !errors.As(err, &e) || e.Kind != Conflict {
+		t.Errorf("the same person again: %v", err)
+	}
+	if v, err := b.Decide(ctx, also("bob", ""), id, Said{Approve: true}); err != nil || v.State != "approved" {
+		t.Errorf("%+v %v", v, err)
+	}
+}
+
 func TestWaitAnswersExpiresAndWithdraws(t *testing.T) {
 	b, c := book(t)
 	ctx := context.Background()

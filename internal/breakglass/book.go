@@ -383,7 +383,7 @@ func (b *Book) maySee(p policy.Principal, w *Window) bool {
 	if p.Kind != policy.User || p.ID == "" {
 		return false
 	}
-	return p.ID == w.By.ID || p.InGroup(w.Review.Group) || b.permitted(p, "review", w.Connection) || b.permitted(p, "approve", w.Connection)
+	return p.PersonID() == w.By.ID || p.InGroup(w.Review.Group) || b.permitted(p, "review", w.Connection) || b.permitted(p, "approve", w.Connection)
 }
 
 func (b *Book) permitted(p policy.Principal, action, connection string) bool {
@@ -439,7 +439,7 @@ func (b *Book) Revoke(ctx context.Context, who identity.Identity, id, reason str
 		return w, err
 	}
 	p := who.Principal
-	if p.ID != w.By.ID && !p.InGroup(w.Review.Group) && !b.permitted(p, "approve", w.Connection) {
+	if p.PersonID() != w.By.ID && !p.InGroup(w.Review.Group) && !b.permitted(p, "approve", w.Connection) {
 		return w, &approval.Error{Kind: approval.NotAllowed, Reason: "You may see this window, and not end it.", Remedy: "Ask somebody of " + w.Review.Group + "."}
 	}
 	return b.change(ctx, who, w, "revoke", reason, notify.Review, func(w *Window) error { return w.Revoke(personOf(p), strings.TrimSpace(reason), b.o.Now().UTC()) })

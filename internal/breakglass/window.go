@@ -19,7 +19,7 @@ import (
 // Person is who did something, as it is kept.
 type Person = approval.Person
 
-func personOf(p policy.Principal) Person { return Person{ID: p.ID, Name: p.Name} }
+func personOf(p policy.Principal) Person { return Person{ID: p.PersonID(), Name: p.Name} }
 
 // How a window ended.
 const (
@@ -91,7 +91,7 @@ func (w *Window) MarkReviewed(by policy.Principal, finding string, now time.Time
 		return errStillOpen
 	case w.State != store.WindowEnded:
 		return errReviewed
-	case by.ID == "" || by.ID == w.By.ID || by.ID == w.Principal.ID:
+	case by.ID == "" || by.PersonID() == w.By.ID || by.PersonID() == w.Principal.PersonID():
 		return errOwn
 	case by.Kind != policy.User || !by.InGroup(w.Review.Group):
 		return errNoReviewer
@@ -104,7 +104,7 @@ func (w *Window) MarkReviewed(by policy.Principal, finding string, now time.Time
 // headline is a window in a sentence, for recordings and lists.
 func (w *Window) headline() string {
 	who := ""
-	if w.Principal.ID != w.By.ID {
+	if w.Principal.PersonID() != w.By.ID {
 		who = " for " + w.Principal.String()
 	}
 	return fmt.Sprintf("break the glass on %s%s until %s: %s", w.Connection, who, w.Expires.UTC().Format("15:04:05 UTC"), w.Reason)

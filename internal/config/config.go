@@ -307,6 +307,13 @@ func (c *Config) checkIssuers(n *yaml.Node) error {
 			}
 		}
 	}
+	names := map[string]bool{}
+	for i := range c.Issuers {
+		names[c.Issuers[i].Name] = true
+	}
+	if err := c.People.Check(names); err != nil {
+		return strict.Errorf(strict.Find(n, "people"), "%v", err)
+	}
 	return nil
 }
 

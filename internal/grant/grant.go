@@ -19,7 +19,7 @@ import (
 // Person is who did something, as it is kept.
 type Person = approval.Person
 
-func personOf(p policy.Principal) *Person { return &Person{ID: p.ID, Name: p.Name} }
+func personOf(p policy.Principal) *Person { return &Person{ID: p.PersonID(), Name: p.Name} }
 
 // Grant is that somebody is in a group on a connection, or asks to be.
 type Grant struct {
@@ -73,11 +73,11 @@ func (g *Grant) Expire(now time.Time) bool {
 
 // own says whether somebody is on the side of who asks.
 func (g *Grant) own(p policy.Principal) bool {
-	if p.ID == "" || p.ID == g.By.ID {
+	if p.ID == "" || p.PersonID() == g.By.ID {
 		return true
 	}
 	for at := &g.Principal; at != nil; at = at.OnBehalfOf {
-		if at.ID == p.ID {
+		if at.PersonID() == p.PersonID() {
 			return true
 		}
 	}

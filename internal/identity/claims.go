@@ -213,7 +213,7 @@ func (is *Issuer) entra(c claims, people People) (who, error) {
 // delegated is the user herself where she acts with a client for people, else the client as an agent on
 // her behalf.
 func (is *Issuer) delegated(user policy.Principal, client, tenant string, people People) policy.Principal {
-	if slices.Contains(people.Clients, client) {
+	if is.signsIn(people, client) {
 		return user
 	}
 	id := is.Name + ":" + client

@@ -39,6 +39,8 @@ type Issuer struct {
 	Groups Groups   `yaml:"groups"`
 	// Agents are groups of clients, by client id: an agent that acts for a user has these and no other.
 	Agents map[string][]string `yaml:"agents"`
+	// People are the clients that people sign in with at this issuer; nil: those of People.Clients.
+	People []string `yaml:"people"`
 	// Principal is what an oidc token's subject is: agent, user, or auto (an agent where the subject is
 	// the client itself). Auto by default.
 	Principal string `yaml:"principal"`
@@ -101,10 +103,52 @@ type Claims struct {
 
 // People says with which clients people act themselves.
 type People struct {
-	// Clients are the ids of the OIDC clients that people sign in with (the CLI, the UI).
+	// Clients are the ids of the OIDC clients that people sign in with (the CLI, the UI), at issuers that list none themselves.
 	Clients []string `yaml:"clients"`
 	// Scope, where given, must be in a token that is used for people's actions.
 	Scope string `yaml:"scope"`
+	// Same are lists of ids ("entra:OID@TID", "okta:SUB") that are one person's: nobody answers a request of their own
+	// by another of their ids, and answers once.
+	Same [][]string `yaml:"same"`
+}
+
+// person is the first of the ids that are one person's; "" for one that has no other.
+func (p People) person(id string) string {
+	for _, ids := range p.Same {
+		if slices.Contains(ids, id) {
+			return ids[0]
+		}
+	}
+	return ""
+}
+
+// Check says what is wrong with Same; issuers are the names of those that are configured.
+func (p People) Check(issuers map[string]bool) error {
+	before := map[string]bool{}
+	for i, ids := range p.Same {
+		if len(ids) < 2 {
+			return fmt.Errorf("people.same[%d]: it takes two ids at least to be the same person's", i)
+		}
+		for _, id := range ids {
+			issuer, subject, ok := strings.Cut(id, ":")
+			switch {
+			case !ok || subject == "" || !issuers[issuer]:
+				return fmt.Errorf("people.same[%d]: %q should be the name of one of the issuers, a colon and who it is there, as recordings show it", i, id)
+			case before[id]:
+				return fmt.Errorf("people.same[%d]: %q is listed twice", i, id)
+			}
+			before[id] = true
+		}
+	}
+	return nil
+}
+
+// signsIn says whether people sign in with a client at the issuer.
+func (is *Issuer) signsIn(people People, client string) bool {
+	if is.People != nil {
+		return slices.Contains(is.People, client)
+	}
+	return slices.Contains(people.Clients, client)
 }
 
 // algorithms are those that may be configured: asymmetric ones (RFC 7518, section 3.1; RFC 8037).
@@ -125,7 +169,7 @@ func (c *Config) check() error {
 		}
 		names[is.Name], urls[is.Issuer] = true, true
 	}
-	return nil
+	return c.People.Check(names)
 }
 
 // Check says what is wrong with the issuer's configuration; it asks nobody.

@@ -88,8 +88,8 @@ func (v *Verifier) VerifyPerson(ctx context.Context, token string) (Identity, er
 	}
 	p := k.identity.Principal
 	switch {
-	case p.Kind != policy.User || !slices.Contains(v.people.Clients, p.Client):
-		return Identity{}, &Error{Reason: "Only people act here, signed in with a client that is listed under people.clients; an agent's token is not accepted.", Remedy: "Sign in yourself with `gatehouse login`."}
+	case p.Kind != policy.User || !k.issuer.signsIn(v.people, p.Client):
+		return Identity{}, &Error{Reason: "Only people act here, signed in with a client that is listed for people (people.clients, or people at the issuer); an agent's token is not accepted.", Remedy: "Sign in yourself with `gatehouse login`."}
 	case v.people.Scope != "" && !slices.Contains(k.scopes, v.people.Scope):
 		return Identity{}, &Error{Reason: "The token lacks the scope for people's actions.", Remedy: "Sign in with the scope " + v.people.Scope + "."}
 	case !k.identity.Expires.After(v.now()):
@@ -185,6 +185,11 @@ func (v *Verifier) identify(is *trusted, c claims, generation uint64) (verified,
 	}
 	if err := is.permitted(w); err != nil {
 		return verified{}, err
+	}
+	for p := &w.principal; p != nil; p = p.OnBehalfOf {
+		if p.Kind == policy.User {
+			p.Person = v.people.person(p.ID)
+		}
 	}
 	return verified{Identity{Principal: w.principal, Expires: expires}, w.scopes, is, generation}, nil
 }

@@ -74,6 +74,38 @@ func set(kv ...any) func(map[string]any) {
 	}
 }
 
+// TestPeople: which clients people sign in with can be said for each issuer, and which ids are one person's.
+func TestPeople(t *testing.T) {
+	ctx := context.Background()
+	id := "entra:" + issuer.ObjectID("ada") + "@" + tenant
+	w := start(t, func(c *identity.Config) {
+		c.Issuers = append(c.Issuers, identity.Issuer{Name: "okta", Kind: "oidc", Issuer: "https://okta.example.com", Audiences: []string{"api"}})
+		c.People.Same = [][]string{{"okta:ada", id}}
+	})
+	for _, client := range []string{"cli", "copilot"} {
+		token, _ := w.issuer.PersonToken("ada", client)
+		who, err := w.v.Verify(ctx, token)
+		p := &who.Principal
+		if p.OnBehalfOf != nil {
+			if p.PersonID() != p.ID {
+				t.Errorf("an agent is the person %s", p.PersonID())
+			}
+			p = p.OnBehalfOf
+		}
+		if err != nil || p.ID != id || p.PersonID() != "okta:ada" {
+			t.Errorf("%+v %v", who, err)
+		}
+	}
+	for _, clients := range [][]string{{}, {"other"}, {"cli"}} {
+		w := start(t, func(c *identity.Config) { c.Issuers[0].People = clients })
+		token, _ := w.issuer.PersonToken("ada", "cli")
+		_, err := w.v.VerifyPerson(ctx, token)
+		if want := len(clients) == 1 && clients[0] == "cli"; (err == nil) != want {
+			t.Errorf("people sign in with %q: %v", clients, err)
+		}
+	}
+}
+
 func TestEntra(t *testing.T) {
 	w := start(t)
 	ctx := context.Background()

@@ -33,6 +33,8 @@ type Principal struct {
 	// Groups are the configured short names of the groups and roles that the token proves, or their
 	// namespaced ids ("entra:group:6e1f…") where no short name is configured.
 	Groups []string `json:"groups,omitempty"`
+	// Person is the first of the ids of a user who has several (people.same); empty: ID.
+	Person string `json:"person,omitempty"`
 	// OnBehalfOf is the user that an agent acts for. A touch must then be permitted to both.
 	OnBehalfOf *Principal `json:"on_behalf_of,omitempty"`
 }
@@ -59,6 +61,14 @@ func (p Principal) Same(q Principal) bool {
 		return p.OnBehalfOf == nil && q.OnBehalfOf == nil
 	}
 	return p.OnBehalfOf.Same(*q.OnBehalfOf)
+}
+
+// PersonID is the id by which people are told apart: the same for all ids of one person.
+func (p Principal) PersonID() string {
+	if p.Person != "" {
+		return p.Person
+	}
+	return p.ID
 }
 
 // InGroup says whether the principal itself (not the user it acts for) is in the group.
