@@ -102,11 +102,14 @@ type compiler struct {
 	check    *validate.Validator
 	rows     func(string) error
 	ids      map[string]string // id -> where it was first used
+	// types are the entity types of the schema, and applies those that an action is done to.
+	types   []string
+	applies map[string][]string
 }
 
 // Compile parses and validates policies. Its error is Problems, with every problem found.
 func Compile(in Input) (*Set, error) {
-	c := &compiler{set: &Set{actions: map[string]types.EntityUIDSet{}, known: in.Known, most: maxKept}, ids: map[string]string{}, rows: in.Rows}
+	c := &compiler{set: &Set{actions: map[string]types.EntityUIDSet{}, known: in.Known, most: maxKept}, ids: map[string]string{}, rows: in.Rows, applies: map[string][]string{}}
 	if err := c.schema(in.Schemas); err != nil {
 		return nil, err
 	}
@@ -151,8 +154,16 @@ func (c *compiler) schema(fragments []Source) error {
 		c.set.actions[string(id.ID)] = a.Entity.Parents
 		if a.AppliesTo != nil {
 			a.AppliesTo.Context = momentary
+			for _, r := range a.AppliesTo.Resources {
+				c.applies[string(id.ID)] = append(c.applies[string(id.ID)], string(r))
+			}
+			slices.Sort(c.applies[string(id.ID)])
 		}
 	}
+	for name := range resolved.Entities {
+		c.types = append(c.types, string(name))
+	}
+	slices.Sort(c.types)
 	c.check = validate.New(resolved)
 	return nil
 }
@@ -180,7 +191,13 @@ func (c *compiler) source(s Source) {
 			p.Line, _ = strconv.Atoi(m[1])
 			p.Column, _ = strconv.Atoi(m[2])
 			_, after, _ := strings.Cut(err.Error(), "parse error at ")
-			p.Message = "it does not parse at " + after[strings.Index(after, " ")+1:]
+			after = after[strings.Index(after, " ")+1:]
+			if at, why, found := strings.Cut(after, `": `); found {
+				w := unparsed(at+`"`, why)
+				p.Message, p.Remedy = w.message, w.remedy
+			} else {
+				p.Message = "it does not parse at " + after
+			}
 		}
 		c.problems = append(c.problems, p)
 		return
@@ -234,12 +251,15 @@ func (c *compiler) policy(t *text, p *cedar.Policy, id string) {
 		}
 	}
 	if err := c.check.Policy(r.id, (*ast.Policy)(p.AST())); err != nil {
+		var messages []string
 		for _, e := range flatten(err) {
-			message := strings.TrimPrefix(e.Error(), "for policy `"+r.id+"`, ")
-			if len(message) > maxMessage {
-				message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
+			messages = append(messages, strings.TrimPrefix(e.Error(), "for policy `"+r.id+"`, "))
+		}
+		for _, w := range c.untyped((*ast.Policy)(p.AST()), messages) {
+			if len(w.message) > maxMessage {
+				w.message = strings.ToValidUTF8(w.message[:maxMessage], "") + "…"
 			}
-			problem("type", quotedIn(message), "%s", message)
+			c.problems = append(c.problems, r.span.at(quotedIn(w.message), Problem{Code: "type", Policy: r.id, Message: w.message, Remedy: w.remedy}))
 		}
 	}
 	atTime, fromSource := reads(p)

@@ -216,8 +216,12 @@ func (t *text) hidden() (Problem, bool) {
 			continue
 		}
 		line, column := t.place(i)
-		return Problem{Source: t.name, Line: line, Column: column, Code: "hidden", Message: why + ", can make the text look other than it is read",
-			Remedy: "take it out, or write it in a string as " + fmt.Sprintf(`\u{%x}`, r)}, true
+		p := Problem{Source: t.name, Line: line, Column: column, Code: "hidden", Message: why + " can make the text look other than it is read",
+			Remedy: "take it out, or write it in a string as " + fmt.Sprintf(`\u{%x}`, r)}
+		if i == 0 && r == '\uFEFF' || r == utf8.RuneError {
+			p.Remedy = "save the file as UTF-8, without a mark at its beginning"
+		}
+		return p, true
 	}
 	return Problem{}, false
 }
