@@ -40,6 +40,7 @@ func (s *Set) Lint(k Known) []Problem {
 		if r.span.generated() {
 			continue
 		}
+		l.open(r)
 		l.names(r)
 		l.lookalikes(r)
 	}
@@ -60,6 +61,17 @@ type linter struct {
 
 func (l *linter) warn(r *rule, code string, words []string, remedy, format string, args ...any) {
 	l.out = append(l.out, r.span.at(words, Problem{Code: code, Warning: true, Policy: r.id, Message: fmt.Sprintf(format, args...), Remedy: remedy}))
+}
+
+// open warns of a permit of everything: it shows labelled values, and lets people publish policies.
+func (l *linter) open(r *rule) {
+	p := (*ast.Policy)(r.policy.AST())
+	_, who := p.Principal.(ast.ScopeTypeAll)
+	_, does := p.Action.(ast.ScopeTypeAll)
+	_, what := p.Resource.(ast.ScopeTypeAll)
+	if !r.forbid && r.approval == nil && who && does && what && len(p.Conditions) == 0 {
+		l.warn(r, "open", nil, "say who, or which actions", "it permits everything to everybody: to see labelled values, to approve, to publish policies")
+	}
 }
 
 // entities are the entities that a policy names, in the order of their places.
@@ -104,6 +116,10 @@ func (l *linter) names(r *rule) {
 	}
 	for _, e := range r.entities() {
 		id := string(e.ID)
+		if how := misshapen(string(e.Type), id); how != "" {
+			l.warn(r, "misshapen-id", []string{written(e)}, "write "+how, "%q can be the id of no %s", id, strings.ToLower(string(e.Type)))
+			continue
+		}
 		switch e.Type {
 		case "Group":
 			if l.known.Groups != nil && !l.known.Groups(id) && id != BreakGlassGroup && !slices.Contains(l.granted, id) {

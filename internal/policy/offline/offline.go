@@ -63,7 +63,7 @@ func Resource(connection policy.Resource, typ, id string) (policy.Resource, erro
 	case typ == "Endpoint", typ == "Field":
 		return answered(connection, out, within)
 	}
-	parts, err := names(within)
+	parts, err := policy.Names(within)
 	if err != nil {
 		return out, fmt.Errorf("%q: %w", id, err)
 	}
@@ -136,30 +136,4 @@ func named(s string) bool {
 
 func example(connection, typ string) string {
 	return connection + "/" + map[string]string{"Schema": "SCHEMA", "Channel": "CHANNEL", "Table": "SCHEMA.TABLE", "Function": "SCHEMA.FUNCTION(TYPES)", "Column": "SCHEMA.TABLE.COLUMN"}[typ]
-}
-
-// names takes a dotted name apart: a."b.c".d has three. Quotes stay. Where a parenthesis opens, the rest belongs to
-// the name: what a function's types are called is not looked into.
-func names(s string) ([]string, error) {
-	var out []string
-	start, quoted := 0, false
-	for i := 0; i <= len(s); i++ {
-		switch {
-		case i < len(s) && s[i] == '"':
-			quoted = !quoted
-			continue
-		case i < len(s) && quoted:
-			continue
-		case i < len(s) && s[i] == '(':
-			i = len(s)
-		case i < len(s) && s[i] != '.':
-			continue
-		}
-		if i == start || quoted {
-			return nil, fmt.Errorf("a name is missing, or its quotes do not end")
-		}
-		out = append(out, s[start:i])
-		start = i + 1
-	}
-	return out, nil
 }
