@@ -24,14 +24,18 @@ func TestExamples(t *testing.T) {
 		return body + "\n"
 	}
 	sections := strings.Split(string(text), "\n## ")
-	if len(sections) != 11 {
+	if len(sections) != 14 {
 		t.Fatalf("%d examples", len(sections)-1)
 	}
 	head := block(sections[0], "yaml")
 	for _, s := range sections[1:] {
 		name, _, _ := strings.Cut(s, "\n")
 		t.Run(name, func(t *testing.T) {
-			dir := folder(t, map[string]string{"p.cedar": block(s, "cedar"), "x_test.yaml": head + block(s, "yaml")})
+			cases := block(s, "yaml")
+			if !strings.HasPrefix(cases, "catalogs:") { // it brings its own beginning
+				cases = head + cases
+			}
+			dir := folder(t, map[string]string{"p.cedar": block(s, "cedar"), "x_test.yaml": cases})
 			if r := offline(t, dir, "policy", "test"); r.code != 0 || !strings.HasPrefix(r.out, "ok ") {
 				t.Errorf("exit %d\n%s%s", r.code, r.out, r.err)
 			}

@@ -104,7 +104,7 @@ COMMIT;
 	}
 
 	g.write("bad/p.cedar", "permit (principal, action == Action::\"raed\", resource);")
-	g.refuses("", []string{"the draft: the policies are not valid", "p.cedar:1:1"}, "policy", "simulate", "--policies", g.path("bad"))
+	g.refuses("", []string{"the draft: the policies are not valid", "p.cedar:1:30"}, "policy", "simulate", "--policies", g.path("bad"))
 	g.write("empty/p.txt", "")
 	g.refuses("", []string{"there is no policy in the folder"}, "policy", "simulate", "--policies", g.path("empty"))
 	g.refuses("", []string{"no such file"}, "policy", "simulate", "--policies", g.path("none"))

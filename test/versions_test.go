@@ -67,7 +67,7 @@ func TestPolicyVersions(t *testing.T) {
 	g.write("new.cedar", owned+"// grace\n")
 	g.refuses("grace", []string{"stand on version 1", "version 2 by ada on", "(no writes)", "--base 2"}, "policy", "publish", g.path("new.cedar"), "--base", "1", "--reason", "late")
 	g.write("bad.cedar", owned+"permit (principal, action == Action::\"raed\", resource);\n")
-	g.refuses("grace", []string{"bad.cedar:5:1", "raed"}, "policy", "publish", g.path("bad.cedar"), "--base", "2", "--reason", "typo")
+	g.refuses("grace", []string{"bad.cedar:5:30", "raed"}, "policy", "publish", g.path("bad.cedar"), "--base", "2", "--reason", "typo")
 	g.write("locked.cedar", string(deploy.Starter))
 	g.refuses("grace", []string{"Nobody could publish policies any more"}, "policy", "publish", g.path("locked.cedar"), "--base", "2", "--reason", "oops")
 
@@ -121,7 +121,6 @@ func TestPolicyVersions(t *testing.T) {
 		t.Errorf("%+v", files)
 	}
 	g.logs("what was published is not in force any more.*published=3")
-	g.refuses("ada", []string{"There is no version 1x"}, "policy", "show", "1x")
 	g.refuses("ada", []string{"come from files"}, "policy", "rollback", "1", "--reason", "x")
 }
 

@@ -87,9 +87,10 @@ type casesCase struct {
 	Touches    []yaml.Node `yaml:"touches"` // each ACTION RESOURCE, or {action, resource, labels}
 	Action     string      `yaml:"action"`
 	Object     string      `yaml:"resource"`
-	Time       string      `yaml:"time"` // where a policy reads it, of RFC 3339
-	From       string      `yaml:"from"` // the client's address, where a policy reads it
-	Want       yaml.Node   `yaml:"want"` // a decision, or casesWant
+	Time       string      `yaml:"time"`    // where a policy reads it, of RFC 3339
+	From       string      `yaml:"from"`    // the client's address, where a policy reads it
+	Observe    bool        `yaml:"observe"` // as on a connection that only observes its policies
+	Want       yaml.Node   `yaml:"want"`    // a decision, or casesWant
 }
 
 type casesTouch struct {
@@ -100,6 +101,7 @@ type casesTouch struct {
 
 type casesWant struct {
 	Decision  string            `yaml:"decision"`
+	Would     string            `yaml:"would"`
 	Code      string            `yaml:"code"`
 	Mask      map[string]string `yaml:"mask"`
 	Missing   []string          `yaml:"missing"`
@@ -336,7 +338,7 @@ func (c *casesCase) ready(w *world, file *casesFile, principals map[string]polic
 	if ways != 1 || c.Action == "" && c.Object != "" {
 		return nil, strict.Errorf(n, "a case asks for one thing: give it sql, or touches, or action and resource")
 	}
-	out.request.text = c.SQL
+	out.request.text, out.request.observed = c.SQL, c.Observe
 	what := c.SQL
 	if c.Action != "" {
 		c.Touches = []yaml.Node{{Kind: yaml.ScalarNode, Tag: "!!str", Value: strings.TrimSpace(c.Action + " " + c.Object), Line: strict.Find(n, "action").Line, Column: strict.Find(n, "action").Column}}
@@ -350,7 +352,11 @@ func (c *casesCase) ready(w *world, file *casesFile, principals map[string]polic
 		what = strings.TrimPrefix(what+"; "+t.String(), "; ")
 	}
 	if out.name == "" {
-		out.name = line(strings.Join(strings.Fields(out.request.principal.String()+" "+c.Time+" "+c.From+": "+what), " "), 100)
+		how := ""
+		if c.Observe {
+			how = " observed"
+		}
+		out.name = line(strings.Join(strings.Fields(out.request.principal.String()+how+" "+c.Time+" "+c.From+": "+what), " "), 100)
 	}
 	out.want, err = c.wants(w, out.request.place, n)
 	return out, err
@@ -434,12 +440,19 @@ func (c *casesCase) wants(w *world, p *place, n *yaml.Node) (cases.Want, error) 
 	if err := strict.Decode(&c.Want, &v); err != nil {
 		return cases.Want{}, err
 	}
-	out := cases.Want{Decision: v.Decision, Code: v.Code, Policies: v.Policies, Approvals: v.Approvals}
+	out := cases.Want{Decision: v.Decision, Would: v.Would, Code: v.Code, Policies: v.Policies, Approvals: v.Approvals}
 	if v.Decision == "" {
 		out.Decision = v.implied()
 	}
 	if err := decisionWord(strict.Find(&c.Want, "decision"), out.Decision); err != nil {
 		return out, err
+	}
+	switch {
+	case v.Would == "":
+	case !c.Observe:
+		return out, strict.Errorf(strict.Find(&c.Want, "would"), "would is what policies say that are only observed: write observe: true in the case, or decision here")
+	case !slices.Contains([]string{"refuse", "hold", "none"}, v.Would):
+		return out, strict.Errorf(strict.Find(&c.Want, "would"), "would is refuse, hold or none, not %q", v.Would)
 	}
 	for i, a := range out.Approvals {
 		group, quorum, found := strings.Cut(a, ",")
@@ -460,6 +473,8 @@ func (c *casesCase) wants(w *world, p *place, n *yaml.Node) (cases.Want, error) 
 // implied is the decision of a case that names none.
 func (v *casesWant) implied() string {
 	switch {
+	case v.Would != "": // what is only observed is let through
+		return "permit"
 	case v.Missing != nil || v.Forbidden != nil || v.Code != "":
 		return "refuse"
 	case len(v.Approvals) > 0:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -70,7 +71,11 @@ type request struct {
 	place     *place
 	text      string
 	touches   []policy.Touch
+	observed  bool // the connection only observes its policies
 }
+
+// systemUnknown is said of a system catalog where a snapshot has none.
+var systemUnknown = regexp.MustCompile(`relation "(pg_catalog|information_schema|pg_[a-z_]+)[."].* does not exist`)
 
 // answered is what became of a request.
 type answered struct {
@@ -84,6 +89,9 @@ type answered struct {
 // decide decides a request as the gateway would.
 func (w *world) decide(r request) (answered, error) {
 	slice := w.slice(r.principal)
+	if r.observed {
+		slice = slice.Observing()
+	}
 	if r.place.joined {
 		connect := []policy.Touch{{Action: "connect", Resource: r.place.resource}}
 		if d := slice.Decide(connect); d.Effect == policy.Refuse {
@@ -110,6 +118,9 @@ func (w *world) decide(r request) (answered, error) {
 		out.outcome = cases.Of(out.decision, nil, nil)
 	}
 	out.outcome.Code, out.outcome.Reason = string(u.Refusal.Code), u.Refusal.Reason
+	if systemUnknown.MatchString(u.Refusal.Reason) {
+		out.outcome.Reason += " (the snapshot is one without the system catalogs: write it with --system)"
+	}
 	return out, nil
 }
 

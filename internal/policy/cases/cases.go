@@ -18,6 +18,8 @@ import (
 type Outcome struct {
 	// Decision is permit, hold or refuse. The zero value is no outcome, and fits nothing.
 	Decision string `json:"decision"`
+	// Would is "refuse" or "hold" where the policies say that, and are only observed.
+	Would string `json:"would,omitempty"`
 	// Code is that of the refusal; empty where nothing is refused.
 	Code string `json:"code,omitempty"`
 	// Reason is why, in a sentence; for people to read.
@@ -43,7 +45,7 @@ type Outcome struct {
 // Of is the outcome of a decision. shown says how each column that is read comes back ("none" for raw), rows which
 // filters its tables are under; both count only where the request runs.
 func Of(d policy.Decision, shown map[string]string, rows map[string]policy.Rows) Outcome {
-	o := Outcome{Decision: d.Effect.String(), Policies: d.Policies, Missing: lines(d.Missing), Forbidden: lines(d.Barred)}
+	o := Outcome{Decision: d.Effect.String(), Would: d.Would, Policies: d.Policies, Missing: lines(d.Missing), Forbidden: lines(d.Barred)}
 	if d.Effect == policy.Refuse {
 		o.Code = "policy_denied"
 		return o
@@ -142,6 +144,7 @@ func RowsText(r policy.Rows) []string {
 // Things are named by their ids.
 type Want struct {
 	Decision  string
+	Would     string // "none": the policies say nothing else than what is done
 	Code      string
 	Masks     map[string]string // of every column that comes back masked; "none" says that one does not
 	Missing   []string
@@ -171,6 +174,9 @@ func (w Want) Against(o Outcome, name func(id string) string) []Difference {
 	differ := func(field, got, want string) { out = append(out, Difference{field, got, want}) }
 	if w.Decision != "" && w.Decision != o.Decision || o.Decision == "" {
 		differ("decision", cmp.Or(o.Decision, "none"), cmp.Or(w.Decision, "one"))
+	}
+	if would := cmp.Or(o.Would, "none"); w.Would != "" && w.Would != would {
+		differ("would", would, w.Would)
 	}
 	if w.Code != "" && w.Code != o.Code {
 		differ("code", cmp.Or(o.Code, "none"), w.Code)

@@ -18,6 +18,7 @@ func TestAgainst(t *testing.T) {
 	held := Of(policy.Decision{Effect: policy.Hold, Policies: []string{"w"}, Approvals: []policy.Approval{{Group: "lead", Quorum: 2}, {Group: "dba", Quorum: 1}}, Limit: policy.Limit{Rows: 5}},
 		map[string]string{"o/p.t.a": "email", "o/p.t.b": "none"}, map[string]policy.Rows{"o/p.t": {{{Text: "x = 1"}, {Text: "a = 1"}}, {{Text: "b = 1"}}}})
 	refused := Of(policy.Decision{Effect: policy.Refuse, Missing: []policy.Touch{touch("read", "Table", "o/p.t")}, Barred: []policy.Touch{touch("drop", "Table", "o/p.t")}}, map[string]string{"o/p.t.a": "none"}, nil)
+	observed := Of(policy.Decision{Effect: policy.Permit, Would: "refuse", Missing: []policy.Touch{touch("read", "Table", "o/p.t")}}, map[string]string{"o/p.t.a": "email"}, nil)
 	text := func(s string) *string { return &s }
 	for name, c := range map[string]struct {
 		want Want
@@ -42,6 +43,10 @@ func TestAgainst(t *testing.T) {
 		"no limit":               {Want{Limit: text("")}, held, "limit: got rows=5, want none"},
 		"a policy that was not":  {Want{Policies: []string{"v"}}, held, "policies: got [w], want among them [v]"},
 		"a code where none is":   {Want{Code: "policy_denied"}, held, "code: got none, want policy_denied"},
+		"what is only observed":  {Want{Decision: "permit", Would: "refuse", Missing: []string{"read table o/p.t"}, Masks: map[string]string{"o/p.t.a": "email"}}, observed, ""},
+		"it would be held":       {Want{Would: "hold"}, observed, "would: got refuse, want hold"},
+		"it would be as it is":   {Want{Would: "none"}, observed, "would: got refuse, want none"},
+		"nothing is observed":    {Want{Would: "refuse"}, held, "would: got none, want refuse"},
 		"several things at once": {Want{Decision: "refuse", Limit: text("rows=6")}, held, "decision: got hold, want refuse; limit: got rows=5, want rows=6"},
 	} {
 		var lines []string
