@@ -8,7 +8,7 @@ import "embed"
 //go:embed policies/starter.cedar
 var Starter []byte
 
-// Profiles are sets of policies for a kind of work, policies/profiles/NAME.cedar, with parameters to be filled in.
+// Profiles are sets of policies for a kind of work, profiles/NAME.cedar, with parameters to be filled in.
 //
-//go:embed policies/profiles/*.cedar
+//go:embed profiles/*.cedar
 var Profiles embed.FS

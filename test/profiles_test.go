@@ -64,7 +64,7 @@ func filled(t *testing.T, name, group string, more ...string) string {
 func TestProfiles(t *testing.T) {
 	t.Parallel()
 	list := offline(t, t.TempDir(), "policy", "profile").out
-	files, err := filepath.Glob("../deploy/policies/profiles/*.cedar")
+	files, err := filepath.Glob("../deploy/profiles/*.cedar")
 	if err != nil || len(files) != 5 {
 		t.Fatal(files, err)
 	}

@@ -37,13 +37,13 @@ var (
 
 // profiles are those that the binary has.
 func profiles() ([]profile, error) {
-	files, err := deploy.Profiles.ReadDir("policies/profiles")
+	files, err := deploy.Profiles.ReadDir("profiles")
 	if err != nil {
 		return nil, err
 	}
 	var out []profile
 	for _, f := range files {
-		text, err := deploy.Profiles.ReadFile(path.Join("policies/profiles", f.Name()))
+		text, err := deploy.Profiles.ReadFile(path.Join("profiles", f.Name()))
 		if err != nil {
 			return nil, err
 		}

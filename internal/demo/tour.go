@@ -70,6 +70,16 @@ var shown = []step{
 		want:    []string{"forbidden", "HINT:"},
 	},
 	{
+		title:   "Why was it refused? Every policy that was considered, and what would be needed; nothing runs.",
+		command: `gatehouse policy explain --principal shop-agent --group ai-agents --connection shop --sql "DROP TABLE customers"`,
+		want:    []string{"forbid agents-never-drop", "what it would need"},
+	},
+	{
+		title:   "And who could see e-mail addresses? Everyone whom policies, configuration and recordings name is asked.",
+		command: `gatehouse policy who-can read shop/public.customers.email`,
+		want:    []string{"agents in ai-agents", "masked"},
+	},
+	{
 		title:   "An HTTP API: the agent's token goes in, the gateway's own credential goes on, labelled fields come back masked.",
 		command: `curl -sS --fail-with-body -H "$AGENT" "$SHOP_API/customers/2"`,
 		want:    []string{`"email":"j***@***.invalid"`, `"city":"Amiens"`},
@@ -86,17 +96,26 @@ const update = `psql -c "UPDATE orders SET status = 'refunded' WHERE id = %d"`
 
 // run walks the whole tour. Its error names the steps that did not behave.
 func (t *tour) run(ctx context.Context) error {
-	t.total = len(shown) + 5
+	t.total = len(shown) + 6
 	fmt.Fprintf(t.out, "\nEach step is a command. To paste them into a terminal of your own, first run there:\n\n    $ . %s\n", t.env)
 	for _, s := range shown {
 		t.show(ctx, s)
 	}
 	t.approve(ctx)
-	t.replay(ctx)
+	id := t.replay(ctx)
+	t.signed(ctx, id)
 	t.show(ctx, step{
 		title:   "The recordings prove that nothing was changed or left out, without the server.",
 		command: `gatehouse sessions verify`,
 	})
+	if id != "" {
+		bundle := id + ".ghb"
+		t.show(ctx, step{
+			title:   "One session as a file that proves itself: with the gateway's public key anybody can verify it, anywhere.",
+			command: "gatehouse sessions export " + id + " -o " + bundle + " && gatehouse sessions key > gateway.pub && gatehouse sessions verify --key gateway.pub " + bundle,
+			want:    []string{bundle},
+		})
+	}
 	if len(t.failed) > 0 {
 		return fmt.Errorf("%d of %d steps did not behave: %s", len(t.failed), t.number, strings.Join(t.failed, "; "))
 	}
@@ -263,8 +282,8 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// replay shows the session of the write as the agent saw it.
-func (t *tour) replay(ctx context.Context) {
+// replay shows the session of the write as the agent saw it, and gives its id; "" where there is none.
+func (t *tour) replay(ctx context.Context) string {
 	list := t.show(ctx, step{
 		title:   "Every session was recorded.",
 		command: `gatehouse sessions list --limit 8`,
@@ -273,13 +292,32 @@ func (t *tour) replay(ctx context.Context) {
 	id := sessionID.FindString(list)
 	if id == "" {
 		t.fail("no session to replay")
-		return
+		return ""
 	}
 	t.show(ctx, step{
 		title:   "A replay shows what was asked, what was decided and by whom, and what came back.",
 		command: "gatehouse sessions replay " + id,
 		want:    []string{"UPDATE"},
 	})
+	return id
+}
+
+// signed waits until the gateway has signed a head behind a session, which it does every 10 seconds.
+func (t *tour) signed(ctx context.Context, id string) {
+	if id == "" {
+		return
+	}
+	fmt.Fprintf(t.out, "\n    (the gateway signs what was recorded every 10 seconds: one moment)\n")
+	for late := time.Now().Add(stepTime); time.Now().Before(late); {
+		if said, err := t.command(ctx, "gatehouse sessions export "+id+" -o - > /dev/null"); err != nil || !strings.Contains(said, "no signed head") {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
 }
 
 // leave starts a write that nobody approves yet: the person in front of the screen can.
