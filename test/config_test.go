@@ -56,7 +56,7 @@ func TestBadConfiguration(t *testing.T) {
 		"another listener":                {replacing("listen: {", "listen: {mysql: '127.0.0.1:1', "), []string{"listen.mysql is not built yet"}},
 		"no issuer":                       {func(s string) string { return s[:strings.Index(s, "issuers:")] + s[strings.Index(s, "people:"):] }, []string{"issuers is missing"}},
 		"http elsewhere":                  {replacing("issuer: http://127.0.0.1", "issuer: http://issuer.example"), []string{"plain http is accepted on loopback only"}},
-		"s3":                              {replacing("recordings: file:recordings", "recordings: s3://bucket"), []string{"s3 is not built yet"}},
+		"s3":                              {replacing("recordings: file:recordings", "recordings: s3://bucket"), []string{"recordings are kept in a folder and shipped to a bucket"}},
 		"no such policy":                  {replacing("policies/*.cedar", "nowhere/*.cedar"), []string{"no file matches", "nowhere"}},
 		"not YAML":                        {func(string) string { return "listen: {\n" }, []string{"gatehouse.yaml: ", "line"}},
 		"empty":                           {func(string) string { return "" }, []string{"the file is empty"}},

@@ -27,6 +27,7 @@ import (
 	"gatehouse/internal/record/faultfs"
 	"gatehouse/internal/search"
 	"gatehouse/internal/selfsigned"
+	"gatehouse/internal/ship"
 	"gatehouse/internal/store"
 	"gatehouse/internal/versions"
 )
@@ -41,6 +42,7 @@ type gateway struct {
 	grants     *grant.Book
 	journal    *record.Journal
 	search     *search.Index
+	ship       *ship.Shipper
 	store      *store.Store
 	notify     *notify.Sender
 	book       *approval.Book
@@ -81,12 +83,15 @@ func openOn(ctx context.Context, c *config.Config, log *slog.Logger, disk faultf
 	if err != nil {
 		return nil, &config.Error{Path: c.Path, Err: err}
 	}
-	if g.journal, err = record.Open(record.Options{Dir: c.RecordingsDir(), FS: disk, Signer: signer, Log: log}); err != nil {
+	if g.journal, err = record.Open(record.Options{Dir: c.RecordingsDir(), FS: disk, Signer: signer, SegmentAge: c.Recordings.Age(), Log: log}); err != nil {
 		return nil, err
 	}
 	if g.search, err = search.Open(ctx, c.RecordingsDir(), log); err != nil {
 		log.Error("recordings are not indexed: searches do not find what is recorded from now on; mend the cause, then start the gateway again", "error", err)
 		g.search, err = nil, nil
+	}
+	if g.ship, err = ship.New(ship.Options{Dir: c.RecordingsDir(), Targets: c.Recordings.Ship, Log: log}); err != nil {
+		return nil, err
 	}
 	if g.store, err = store.Open(ctx, c.Store); err != nil {
 		return nil, err
@@ -270,6 +275,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	beside.Go(func() { g.book.Run(ctx) })
 	beside.Go(func() { g.glass.Run(ctx) })
 	beside.Go(func() { g.grants.Run(ctx) })
+	beside.Go(func() { g.ship.Run(ctx) })
 	if g.search != nil {
 		beside.Go(func() { g.search.Run(ctx, indexEvery) })
 	}

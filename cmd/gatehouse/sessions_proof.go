@@ -28,6 +28,7 @@ type sessionsVerifyCommand struct {
 	outputFlag
 	IDs  []string `arg:"" name:"id" optional:"" help:"Sessions to report on, all by default; or bundles (FILE.ghb)."`
 	Key  []string `help:"A public key that must have signed, in hex (\"gatehouse sessions key\" prints it), or a file with it; several are allowed." placeholder:"KEY"`
+	From string   `help:"A folder that recordings were shipped to (recordings.ship), or fetched from there into." type:"existingdir" placeholder:"FOLDER"`
 	Head []string `help:"A copy of heads.jsonl that was kept elsewhere: the recordings must come to its heads too." type:"existingfile" placeholder:"FILE"`
 }
 
@@ -36,6 +37,7 @@ func (sessionsVerifyCommand) Help() string {
   gatehouse sessions verify
   gatehouse sessions verify --recordings /mnt/copy/recordings s-… s-…
   gatehouse sessions verify --key 3b6a27bc… --head /mnt/kept/heads.jsonl
+  gatehouse sessions verify --key 3b6a27bc… --from /mnt/archive
   gatehouse sessions verify --key 3b6a27bc… s-….ghb`
 }
 
@@ -47,16 +49,19 @@ func (c sessionsVerifyCommand) Run(ctx context.Context, s streams) error {
 	if slices.ContainsFunc(c.IDs, isBundle) {
 		return c.bundles(s, keys)
 	}
-	dir, err := c.dir()
-	if err != nil {
-		return err
+	dir, verify := c.From, record.VerifyShipped
+	if dir == "" {
+		verify = record.VerifyAgainst
+		if dir, err = c.dir(); err != nil {
+			return err
+		}
 	}
 	kept, err := keptHeads(c.Head)
 	if err != nil {
 		return err
 	}
 	begun := time.Now()
-	report, err := record.VerifyAgainst(ctx, dir, kept, keys, c.IDs...)
+	report, err := verify(ctx, dir, kept, keys, c.IDs...)
 	if err != nil {
 		return err
 	}

@@ -48,8 +48,7 @@ type Config struct {
 	People  identity.People   `yaml:"people"`
 	// Store is sqlite:PATH.
 	Store string `yaml:"store"`
-	// Recordings is file:FOLDER.
-	Recordings  string       `yaml:"recordings"`
+	Recordings  Recordings   `yaml:"recordings"`
 	Policies    Policies     `yaml:"policies"`
 	Approvals   Approvals    `yaml:"approvals"`
 	Connections []Connection `yaml:"connections"`
@@ -258,7 +257,7 @@ func (c *Config) check(n *yaml.Node, kinds []gate.Connector) error {
 	for _, key := range []struct{ name, value, example string }{
 		{"listen.https", c.Listen["https"], "listen: {https: \"127.0.0.1:8443\"}"},
 		{"store", c.Store, "store: sqlite:gatehouse.db"},
-		{"recordings", c.Recordings, "recordings: file:recordings"},
+		{"recordings", c.Recordings.Keep, "recordings: file:recordings"},
 	} {
 		if key.value == "" {
 			return fmt.Errorf("%s is missing: add `%s`", key.name, key.example)
@@ -270,11 +269,8 @@ func (c *Config) check(n *yaml.Node, kinds []gate.Connector) error {
 		}
 		return strict.Errorf(at("store"), "store: %q should be sqlite:PATH", c.Store)
 	}
-	if path, ok := strings.CutPrefix(c.Recordings, "file:"); !ok || path == "" {
-		if strings.HasPrefix(c.Recordings, "s3:") {
-			return strict.Errorf(at("recordings"), "recordings: s3 is not built yet: use file:FOLDER")
-		}
-		return strict.Errorf(at("recordings"), "recordings: %q should be file:FOLDER", c.Recordings)
+	if err := c.checkRecordings(n); err != nil {
+		return err
 	}
 	if u, err := url.Parse(c.URL); c.URL != "" && (err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "") {
 		return strict.Errorf(at("url"), "url: %q should be where the https listener is reached, such as https://gatehouse.example.com", c.URL)
@@ -402,7 +398,7 @@ func (c *Config) resolve(dir string) {
 		return filepath.Join(dir, p)
 	}
 	c.Store = "sqlite:" + abs(strings.TrimPrefix(c.Store, "sqlite:"))
-	c.Recordings = "file:" + abs(strings.TrimPrefix(c.Recordings, "file:"))
+	c.Recordings.resolve(abs)
 	c.TLS.Cert, c.TLS.Key = abs(c.TLS.Cert), abs(c.TLS.Key)
 	for i := range c.Policies.Files {
 		c.Policies.Files[i] = abs(c.Policies.Files[i])
@@ -441,7 +437,7 @@ func resolveSecrets(v reflect.Value, abs func(string) string) {
 }
 
 // RecordingsDir is the folder of the recordings.
-func (c *Config) RecordingsDir() string { return strings.TrimPrefix(c.Recordings, "file:") }
+func (c *Config) RecordingsDir() string { return strings.TrimPrefix(c.Recordings.Keep, "file:") }
 
 // StateDir is the folder beside the store, where the gateway keeps what it makes itself.
 func (c *Config) StateDir() string {

@@ -191,10 +191,11 @@ func (j *Journal) signer() {
 
 // heads holds a journal against the heads that were signed of it, those of its folder and those that were kept elsewhere.
 func (v *verifier) heads(own, kept []Head, keys []string) {
-	first := uint64(1)
+	first, last := uint64(1), uint64(0)
 	if v.first != nil {
-		first = v.first.seq
+		first, last = v.first.seq, v.segment.seq
 	}
+	var ahead *Head // of those that stand on segments that are not here, the last one
 	for i, h := range slices.Concat(own, kept) {
 		what := fmt.Sprintf("the head that was signed at %s", h.Time.Format(time.RFC3339))
 		if i >= len(own) {
@@ -211,6 +212,10 @@ func (v *verifier) heads(own, kept []Head, keys []string) {
 		case len(keys) > 0 && !slices.Contains(keys, h.Key):
 			wrong("it is signed with another key: " + h.Key)
 		case h.Segment < first: // what it stood on was taken away
+		case v.shipped && h.Segment > last && !v.seen[h.sum()]:
+			if ahead == nil || h.Segment >= ahead.Segment {
+				ahead = &h
+			}
 		case !v.seen[h.sum()]:
 			wrong("these recordings do not come to it: sessions at their end are missing, or were changed")
 		default:
@@ -220,5 +225,12 @@ func (v *verifier) heads(own, kept []Head, keys []string) {
 				v.report.Keys = append(v.report.Keys, h.Key)
 			}
 		}
+	}
+	switch {
+	case ahead == nil:
+	case ahead.Segment > last+1:
+		v.report.Problems = append(v.report.Problems, fmt.Sprintf("segments %d to %d are missing: the head that was signed at %s stands on %d, and is shipped after all before it", last+1, ahead.Segment-1, ahead.Time.Format(time.RFC3339), ahead.Segment))
+	default:
+		v.report.Notes = append(v.report.Notes, fmt.Sprintf("heads up to %s stand on segment %d, which had not ended when they were shipped: until it is here, nothing shows what it holds", ahead.Time.Format(time.RFC3339), ahead.Segment))
 	}
 }

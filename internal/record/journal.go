@@ -29,6 +29,9 @@ type Options struct {
 	SyncInterval time.Duration
 	// SegmentSize is when a new segment begins, in bytes; 256 MiB by default.
 	SegmentSize int64
+	// SegmentAge is how old a segment gets before the next one begins, also where nothing is written meanwhile; 0: that does
+	// not matter.
+	SegmentAge time.Duration
 	// Signer signs the node's head at intervals (10 s by default), and when the journal is closed; nil: it is not signed.
 	Signer       ed25519.PrivateKey
 	SignInterval time.Duration
@@ -47,6 +50,7 @@ type Journal struct {
 	keys    *keyFile
 	seq     uint64
 	size    int64
+	begun   time.Time // when the segment's first entry was written; of what was there at the start, when that was
 	node    hash
 	written uint64         // bytes over all segments
 	synced  uint64         // of them, on the disk
@@ -106,6 +110,9 @@ func Open(o Options) (*Journal, error) {
 		return fail(err)
 	}
 	j.done.Go(j.syncer)
+	if o.SegmentAge > 0 {
+		j.done.Go(j.ager)
+	}
 	if o.Signer != nil {
 		if err := j.sign(); err != nil { // the sessions that a crash ended, too
 			return nil, errors.Join(err, j.Close())
@@ -163,6 +170,31 @@ func (j *Journal) rotate() error {
 	j.synced = j.written
 	j.ended = append(j.ended, j.file)
 	return j.create(j.seq + 1)
+}
+
+// aged says whether a segment is as old as it gets, and holds anything. The caller holds mu.
+func (j *Journal) aged() bool {
+	return j.o.SegmentAge > 0 && j.size > int64(headerSize) && j.o.Now().Sub(j.begun) >= j.o.SegmentAge
+}
+
+// ager ends a segment that is old enough where nothing is written to it any more.
+func (j *Journal) ager() {
+	tick := time.NewTicker(max(j.o.SegmentAge/4, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-j.closing:
+			return
+		}
+		j.mu.Lock()
+		if j.failed == nil && j.aged() {
+			if err := j.rotate(); err != nil {
+				j.poison(err)
+			}
+		}
+		j.mu.Unlock()
+	}
 }
 
 // poison makes every later append fail. The caller holds mu.
@@ -223,10 +255,13 @@ func (j *Journal) write(c *chain, b []byte, node, last bool) (target uint64, err
 	if c.closed {
 		return 0, errors.New("record: the recording of the session is closed")
 	}
-	if j.size > int64(headerSize) && j.size+int64(len(b)) > j.o.SegmentSize {
+	if j.size > int64(headerSize) && j.size+int64(len(b)) > j.o.SegmentSize || j.aged() {
 		if err := j.rotate(); err != nil {
 			return 0, j.poison(err)
 		}
+	}
+	if j.size == int64(headerSize) {
+		j.begun = j.o.Now()
 	}
 	sum := j.chain(b, c, node)
 	if n, err := j.file.Write(b); err != nil || n < len(b) {

@@ -204,6 +204,13 @@ func scan(ctx context.Context, dir string, sealed bool) iter.Seq2[place, entryOr
 			yield(place{&segment{path: dir}, 0}, entryOrError{err: err})
 			return
 		}
+		scanAll(ctx, dir, list, sealed)(yield)
+	}
+}
+
+// scanAll reads segments of a folder, in order.
+func scanAll(ctx context.Context, dir string, list []*segment, sealed bool) iter.Seq2[place, entryOrError] {
+	return func(yield func(place, entryOrError) bool) {
 		if len(list) == 0 {
 			if _, err := os.Stat(dir); err != nil {
 				yield(place{&segment{path: dir}, 0}, entryOrError{err: err})

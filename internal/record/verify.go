@@ -74,6 +74,7 @@ type verifier struct {
 	report   Report
 	absent   bool // the keys are not here
 	sealed   bool // there was what they are needed for
+	shipped  bool // the folder is a copy that was shipped: its segments have ended
 }
 
 func (v *verifier) problem(at place, format string, args ...any) {
@@ -177,15 +178,39 @@ func Verify(ctx context.Context, dir string, ids ...string) (Report, error) {
 // signed with; without keys any will do, and the report says which.
 func VerifyAgainst(ctx context.Context, dir string, kept []Head, keys []string, ids ...string) (Report, error) {
 	v := newVerifier()
-	v.seen = map[hash]bool{}
 	own, err := Heads(dir) // before the journal: it comes to what was signed by now
 	if err != nil {
 		v.report.Problems = append(v.report.Problems, err.Error())
 	}
+	return v.verify(ctx, dir, own, kept, keys, ids)
+}
+
+// VerifyShipped is VerifyAgainst of a folder that recordings were shipped to: each segment in it has ended, and a head proves
+// that all segments before the one that it stands on belong there.
+func VerifyShipped(ctx context.Context, dir string, kept []Head, keys []string, ids ...string) (Report, error) {
+	v := newVerifier()
+	v.shipped = true
+	own, wrong, err := shippedHeads(dir)
+	if err != nil {
+		return v.report, err
+	}
+	v.report.Problems = wrong
+	return v.verify(ctx, dir, own, kept, keys, ids)
+}
+
+func (v *verifier) verify(ctx context.Context, dir string, own, kept []Head, keys, ids []string) (Report, error) {
+	v.seen = map[hash]bool{}
+	list, err := segments(dir)
+	if err != nil {
+		return v.report, err
+	}
+	if v.shipped && len(list) > 0 {
+		list[len(list)-1].last = false
+	}
 	if _, err := os.Stat(filepath.Join(dir, keysName)); errors.Is(err, os.ErrNotExist) {
 		v.absent = true
 	}
-	for at, e := range scan(ctx, dir, v.absent) {
+	for at, e := range scanAll(ctx, dir, list, v.absent) {
 		var d *damage
 		switch {
 		case errors.Is(e.err, errTail):
@@ -297,7 +322,7 @@ func (j *Journal) recover() error {
 			if err != nil {
 				return err
 			}
-			j.file, j.seq, j.size = f, s.seq, info.Size()
+			j.file, j.seq, j.size, j.begun = f, s.seq, info.Size(), j.o.Now()
 		}
 	}
 	return j.interrupt(v)
