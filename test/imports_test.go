@@ -22,7 +22,7 @@ type column struct {
 }
 
 var columns = []column{
-	{[]string{"internal/config/strict", "internal/secret", "internal/credential", "internal/selfsigned", "internal/notify", "deploy"},
+	{[]string{"internal/config/strict", "internal/secret", "internal/credential", "internal/selfsigned", "internal/notify", "internal/pump", "deploy"},
 		"these are tools: whoever needs one must get it without the rest of the gateway"},
 	{[]string{"internal/policy"},
 		"policy has the words that every room speaks in and the decision: it must be testable as a function"},

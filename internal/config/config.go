@@ -47,7 +47,7 @@ type Config struct {
 	Issuers []identity.Issuer `yaml:"issuers"`
 	People  identity.People   `yaml:"people"`
 	// Store is sqlite:PATH.
-	Store string `yaml:"store"`
+	Store       string       `yaml:"store"`
 	Recordings  Recordings   `yaml:"recordings"`
 	Policies    Policies     `yaml:"policies"`
 	Approvals   Approvals    `yaml:"approvals"`

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gatehouse/internal/pump"
 )
 
 // place is where files are shipped to.
@@ -182,7 +184,7 @@ func (d folder) put(ctx context.Context, name string, f io.ReadSeeker, size int6
 	if err != nil {
 		return errors.Join(err, os.Remove(part.Name()))
 	}
-	return syncDir(string(d))
+	return pump.SyncDir(string(d))
 }
 
 // give names a file, and does not overwrite one of that name.
@@ -196,14 +198,6 @@ func (d folder) give(part, path string) error {
 		return errors.Join(err, os.ErrExist)
 	}
 	return os.Rename(part, path)
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 func (d folder) read(_ context.Context, name string) (io.ReadCloser, error) {

@@ -6,20 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"os"
 	"sync"
 	"time"
 
+	"gatehouse/internal/pump"
 	"gatehouse/internal/record"
-)
-
-const (
-	// look is how often a shipper looks for what there is to ship.
-	look = time.Second
-	// again is how long it waits after a failure, and up to longest as failures go on.
-	again   = time.Second
-	longest = 5 * time.Minute
 )
 
 // Options are what a shipper is made of.
@@ -57,7 +49,7 @@ func New(o Options) (*Shipper, error) {
 		o.Now = time.Now
 	}
 	if o.Wait == nil {
-		o.Wait = wait
+		o.Wait = pump.Wait
 	}
 	if o.Silence == 0 {
 		o.Silence = silence
@@ -67,17 +59,6 @@ func New(o Options) (*Shipper, error) {
 		s.lines = append(s.lines, &line{o: o, target: t})
 	}
 	return s, nil
-}
-
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // Run ships until ctx ends.
@@ -94,34 +75,17 @@ func (l *line) run(ctx context.Context) {
 	if l.state, err = readState(l.o.Dir, &l.target); err != nil {
 		l.o.Log.Error("where shipping was cannot be read: what is at the place already is looked at again", "target", l.target.Name, "error", err)
 	}
-	pause := time.Duration(0)
-	for ctx.Err() == nil {
-		did, err := l.step(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			pause = min(max(2*pause, again), longest)
-			l.failed(err, pause)
-			if !l.o.Wait(ctx, pause/2+rand.N(pause/2+1)) {
-				return
-			}
-			continue
-		case l.state.Failing != "":
-			l.recovered()
-		}
-		pause = 0
-		if !did && !l.o.Wait(ctx, look) {
-			return
-		}
-	}
+	pump.Loop{Step: l.step, Failed: l.failed, Wait: l.o.Wait}.Run(ctx)
 }
 
 // step ships the next file; did is false where there is none.
 func (l *line) step(ctx context.Context) (did bool, err error) {
 	next, err := l.next()
-	if err != nil || next == nil {
+	if err != nil {
 		return false, err
+	}
+	if next == nil {
+		return false, l.recovered(l.state)
 	}
 	p, err := l.target.open(l.o.Silence)
 	if err != nil {
@@ -138,10 +102,14 @@ func (l *line) step(ctx context.Context) (did bool, err error) {
 	s := l.state
 	s.Segment, s.Heads = next.segment, next.heads
 	s.Files, s.Bytes, s.Shipped = s.Files+1, s.Bytes+n, l.o.Now().UTC().Truncate(time.Second)
-	if err := s.write(l.o.Dir); err != nil {
+	if s.Failing == "" {
+		if err := s.write(l.o.Dir); err != nil {
+			return false, err
+		}
+		l.state = s
+	} else if err := l.recovered(s); err != nil {
 		return false, err
 	}
-	l.state = s
 	level := slog.LevelInfo
 	if next.path == "" {
 		level = slog.LevelDebug
@@ -193,24 +161,26 @@ func (l *line) next() (*file, error) {
 }
 
 func (l *line) failed(err error, pause time.Duration) {
-	s := &l.state
-	if s.Failing == "" {
-		s.Since = l.o.Now().UTC().Truncate(time.Second)
-	}
-	s.Failing, s.Tries = err.Error(), s.Tries+1
-	l.o.Log.Warn("recordings cannot be shipped; they stay here and are tried again", "target", l.target.Name, "to", l.target.To, "error", err, "tries", s.Tries, "again_in", pause.Round(time.Second), "backlog", l.backlog())
-	if err := s.write(l.o.Dir); err != nil {
+	l.state.Add(err, l.o.Now())
+	l.o.Log.Warn("recordings cannot be shipped; they stay here and are tried again", "target", l.target.Name, "to", l.target.To, "error", err, "tries", l.state.Tries, "again_in", pause.Round(time.Second), "backlog", l.backlog())
+	if err := l.state.write(l.o.Dir); err != nil {
 		l.o.Log.Warn("the state of shipping cannot be written", "target", l.target.Name, "error", err)
 	}
 }
 
-func (l *line) recovered() {
-	s := &l.state
-	l.o.Log.Info("recordings can be shipped again", "target", l.target.Name, "failed_for", l.o.Now().Sub(s.Since).Round(time.Second), "tries", s.Tries)
-	s.Failing, s.Since, s.Tries = "", time.Time{}, 0
-	if err := s.write(l.o.Dir); err != nil {
-		l.o.Log.Warn("the state of shipping cannot be written", "target", l.target.Name, "error", err)
+// recovered takes a state over in which nothing fails any more.
+func (l *line) recovered(s State) error {
+	if s.Failing == "" {
+		return nil
 	}
+	was := s.Trouble
+	s.Trouble = pump.Trouble{}
+	if err := s.write(l.o.Dir); err != nil {
+		return err
+	}
+	l.state = s
+	l.o.Log.Info("recordings can be shipped again", "target", l.target.Name, "failed_for", l.o.Now().Sub(was.Since).Round(time.Second), "tries", was.Tries)
+	return nil
 }
 
 func (l *line) backlog() string {

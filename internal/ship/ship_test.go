@@ -374,8 +374,12 @@ func TestBucketFails(t *testing.T) {
 		"wrong secret": {func(x ship.Target) { rewrite(x.SecretKey, "not-the-secret") }, func(x ship.Target) { rewrite(x.SecretKey, server.Secret) }, "look at access_key and secret_key", false},
 		"no secret":    {func(x ship.Target) { rewrite(x.SecretKey, "") }, func(x ship.Target) { rewrite(x.SecretKey, server.Secret) }, "which should hold a secret, is empty", false},
 		"wrong key":    {func(x ship.Target) { rewrite(x.AccessKey, "nobody") }, func(x ship.Target) { rewrite(x.AccessKey, server.Access) }, "look at access_key and secret_key", false},
-		"no bucket": {func(ship.Target) { must(t, os.Rename(filepath.Join(server.Dir, "recordings"), filepath.Join(server.Dir, "away"))) },
-			func(ship.Target) { must(t, os.Rename(filepath.Join(server.Dir, "away"), filepath.Join(server.Dir, "recordings"))) }, "NoSuchBucket", false},
+		"no bucket": {func(ship.Target) {
+			must(t, os.Rename(filepath.Join(server.Dir, "recordings"), filepath.Join(server.Dir, "away")))
+		},
+			func(ship.Target) {
+				must(t, os.Rename(filepath.Join(server.Dir, "away"), filepath.Join(server.Dir, "recordings")))
+			}, "NoSuchBucket", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGateway(t)
