@@ -19,7 +19,7 @@ export CGO_ENABLED := 1
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-deps: ## make sure of a C compiler, PostgreSQL's server programs and psql
+deps: ## make sure of a C compiler, PostgreSQL's server programs, psql and rsyslog
 	@scripts/deps
 
 deps-test: ## also of nginx, for test

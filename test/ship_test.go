@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -36,14 +37,8 @@ func TestShip(t *testing.T) {
 
 	// The folder goes on by itself while the bucket's key is not there.
 	shipped := func(name string) func() bool {
-		return func() bool {
-			for l := range strings.Lines(g.ok("", nil, "recordings", "status")) {
-				if strings.HasPrefix(l, name) {
-					return strings.Contains(l, "none") && strings.Contains(l, " ok") && !strings.Contains(l, "0 files")
-				}
-			}
-			return false
-		}
+		all := regexp.MustCompile(`(?m)^` + name + ` .* [1-9][0-9]* files?, .* none .*\bok$`)
+		return func() bool { return all.MatchString(g.ok("", nil, "recordings", "status")) }
 	}
 	archive := filepath.Join(g.dir, "archive")
 	proves := func(dir string) func() bool {

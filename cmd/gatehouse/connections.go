@@ -265,7 +265,7 @@ func (c connectionsGrantsCommand) Run(ctx context.Context, s streams) error {
 	return nil
 }
 
-// missingSecrets names every connection, and every place that is notified or shipped to, whose secret is not there.
+// missingSecrets names every connection, and every place that is notified, shipped or streamed to, whose secret is not there.
 func missingSecrets(conf *config.Config) []string {
 	var out []string
 	for _, c := range conf.Gate() {
@@ -285,6 +285,11 @@ func missingSecrets(conf *config.Config) []string {
 	for i := range conf.Recordings.Ship {
 		if t := &conf.Recordings.Ship[i]; t.Secrets() != nil {
 			out = append(out, fmt.Sprintf("recordings.ship %q: %v", t.Name, t.Secrets()))
+		}
+	}
+	for i := range conf.Recordings.Streams {
+		if t := &conf.Recordings.Streams[i]; t.Secrets() != nil {
+			out = append(out, fmt.Sprintf("recordings.streams %q: %v", t.Name, t.Secrets()))
 		}
 	}
 	return out

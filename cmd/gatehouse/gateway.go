@@ -29,6 +29,7 @@ import (
 	"gatehouse/internal/selfsigned"
 	"gatehouse/internal/ship"
 	"gatehouse/internal/store"
+	"gatehouse/internal/stream"
 	"gatehouse/internal/versions"
 )
 
@@ -43,6 +44,7 @@ type gateway struct {
 	journal    *record.Journal
 	search     *search.Index
 	ship       *ship.Shipper
+	stream     *stream.Streamer
 	store      *store.Store
 	notify     *notify.Sender
 	book       *approval.Book
@@ -91,6 +93,9 @@ func openOn(ctx context.Context, c *config.Config, log *slog.Logger, disk faultf
 		g.search, err = nil, nil
 	}
 	if g.ship, err = ship.New(ship.Options{Dir: c.RecordingsDir(), Targets: c.Recordings.Ship, Log: log}); err != nil {
+		return nil, err
+	}
+	if g.stream, err = stream.New(stream.Options{Dir: c.RecordingsDir(), Targets: c.Recordings.Streams, Decoders: decoders(), Version: versionText(), Log: log}); err != nil {
 		return nil, err
 	}
 	if g.store, err = store.Open(ctx, c.Store); err != nil {
@@ -276,6 +281,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	beside.Go(func() { g.glass.Run(ctx) })
 	beside.Go(func() { g.grants.Run(ctx) })
 	beside.Go(func() { g.ship.Run(ctx) })
+	beside.Go(func() { g.stream.Run(ctx) })
 	if g.search != nil {
 		beside.Go(func() { g.search.Run(ctx, indexEvery) })
 	}

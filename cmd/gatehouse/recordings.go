@@ -8,11 +8,13 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"gatehouse/internal/pump"
 	"gatehouse/internal/ship"
+	"gatehouse/internal/stream"
 )
 
 type recordingsCommands struct {
-	Status recordingsStatusCommand `cmd:"" help:"Show how far recordings were shipped, and what is still to be."`
+	Status recordingsStatusCommand `cmd:"" help:"Show how far recordings were shipped and streamed, and what is still to be."`
 	Fetch  recordingsFetchCommand  `cmd:"" help:"Copy what was shipped to a place into a folder."`
 }
 
@@ -40,33 +42,61 @@ func (c recordingsStatusCommand) Run(s streams) error {
 	if err != nil {
 		return err
 	}
-	list, err := ship.Statuses(conf.RecordingsDir(), conf.Recordings.Ship)
-	if err != nil {
+	out := movement{}
+	if out.Ship, err = ship.Statuses(conf.RecordingsDir(), conf.Recordings.Ship); err != nil {
+		return err
+	}
+	if out.Streams, err = stream.Statuses(conf.RecordingsDir(), conf.Recordings.Streams); err != nil {
 		return err
 	}
 	if c.json() {
-		return printJSON(s.out, list)
+		return printJSON(s.out, out)
 	}
-	if len(list) == 0 {
-		fmt.Fprintln(s.out, "Recordings are shipped nowhere (recordings.ship names places).")
+	if len(out.Ship)+len(out.Streams) == 0 {
+		fmt.Fprintln(s.out, "Recordings are shipped and streamed nowhere (recordings.ship and recordings.streams name places).")
 		return nil
 	}
 	w := tabwriter.NewWriter(s.out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "TARGET\tTO\tSHIPPED\tLAST\tBACKLOG\tSINCE\tSTATE")
-	for _, one := range list {
-		backlog, since, last, state := "none", "-", "never", "ok"
+	fmt.Fprintln(w, "NAME\tTO\tDONE\tLAST\tBACKLOG\tSTATE")
+	for _, one := range out.Ship {
+		backlog := "none"
 		if one.Backlog.Segments > 0 {
-			backlog, since = fmt.Sprintf("%s, %s", count(one.Backlog.Segments, "segment"), size(one.Backlog.Bytes)), ago(one.Backlog.Oldest)
+			backlog = fmt.Sprintf("%s, %s, the oldest from %s", count(one.Backlog.Segments, "segment"), size(one.Backlog.Bytes), ago(one.Backlog.Oldest))
 		}
-		if !one.Shipped.IsZero() {
-			last = ago(one.Shipped)
+		fmt.Fprintf(w, "%s\t%s\t%s, %s\t%s\t%s\t%s\n", one.Target, one.To, count(int(one.Files), "file"), size(one.Bytes), since(one.Shipped), backlog, trouble(one.Trouble))
+	}
+	for _, one := range out.Streams {
+		backlog := "none"
+		if one.Backlog > 0 {
+			backlog = size(one.Backlog)
 		}
-		if one.Failing != "" {
-			state = fmt.Sprintf("failing since %s (%s): %s", ago(one.Since), tries(one.Tries), line(one.Failing, 300))
+		done := count(int(one.Events), "event")
+		if one.Rejected > 0 {
+			done += fmt.Sprintf(" (%d rejected)", one.Rejected)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s, %s\t%s\t%s\t%s\t%s\n", one.Target, one.To, count(int(one.Files), "file"), size(one.Bytes), last, backlog, since, state)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", one.Target, one.To, done, since(one.Sent), backlog, trouble(one.Trouble))
 	}
 	return w.Flush()
+}
+
+// movement is how far recordings are, wherever they go.
+type movement struct {
+	Ship    []ship.Status   `json:"ship"`
+	Streams []stream.Status `json:"streams"`
+}
+
+func since(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return ago(t)
+}
+
+func trouble(t pump.Trouble) string {
+	if t.Failing == "" {
+		return "ok"
+	}
+	return fmt.Sprintf("failing since %s (%s): %s", ago(t.Since), tries(t.Tries), line(t.Failing, 300))
 }
 
 func tries(n int) string {

@@ -145,10 +145,7 @@ func (c sessionsReplayCommand) Run(ctx context.Context, s streams) error {
 }
 
 func (f recordingsFlag) replay(ctx context.Context, o outputFlag, id string, r *replay) error {
-	r.decoders = map[string]gate.ResultDecoder{}
-	for _, c := range connectors() {
-		r.decoders[c.Kind()] = c.Decoder()
-	}
+	r.decoders = decoders()
 	if o.json() {
 		r.events = newEventLines(r.out)
 	}
@@ -166,4 +163,13 @@ func (f recordingsFlag) replay(ctx context.Context, o outputFlag, id string, r *
 		}
 	}
 	return nil
+}
+
+// decoders read what the connectors recorded, by protocol.
+func decoders() map[string]gate.ResultDecoder {
+	out := map[string]gate.ResultDecoder{}
+	for _, c := range connectors() {
+		out[c.Kind()] = c.Decoder()
+	}
+	return out
 }

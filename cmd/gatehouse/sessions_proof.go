@@ -333,11 +333,7 @@ func (c sessionsExportCommand) csv(ctx context.Context, out io.Writer) error {
 				if err != nil {
 					return err
 				}
-				for _, k := range connectors() {
-					if k.Kind() == info.Protocol {
-						decoder = k.Decoder()
-					}
-				}
+				decoder = decoders()[info.Protocol]
 			case ev.Request != c.Request || decoder == nil:
 			case ev.Kind == gate.ResultSchema:
 				if found {

@@ -9,6 +9,7 @@ import (
 
 	"gatehouse/internal/config/strict"
 	"gatehouse/internal/ship"
+	"gatehouse/internal/stream"
 )
 
 // Recordings say where recordings are kept, and where copies of them go. file:FOLDER is short for {keep: file:FOLDER}.
@@ -17,6 +18,8 @@ type Recordings struct {
 	Keep string `yaml:"keep"`
 	// Ship are the places that ended segments are copied to.
 	Ship []ship.Target `yaml:"ship"`
+	// Streams are where events go as they are recorded.
+	Streams []stream.Target `yaml:"streams"`
 	// SegmentAge is how old a segment gets before it ends and is shipped.
 	SegmentAge Duration `yaml:"segment_age"`
 }
@@ -51,6 +54,9 @@ func (r *Recordings) resolve(abs func(string) string) {
 	for i := range r.Ship {
 		r.Ship[i].Resolve(abs)
 	}
+	for i := range r.Streams {
+		r.Streams[i].Resolve(abs)
+	}
 }
 
 func (c *Config) checkRecordings(n *yaml.Node) error {
@@ -73,6 +79,17 @@ func (c *Config) checkRecordings(n *yaml.Node) error {
 		}
 		if t.To == r.Keep {
 			return strict.Errorf(at("ship", i), "recordings.ship[%d] (%s): that is the folder that they are kept in: name another one", i, t.Name)
+		}
+		seen[t.Name], seen[t.To] = true, true
+	}
+	clear(seen)
+	for i := range r.Streams {
+		t := &r.Streams[i]
+		if err := t.Check(); err != nil {
+			return strict.Errorf(at("streams", i), "recordings.streams[%d] (%s): %v", i, t.Name, err)
+		}
+		if seen[t.Name] || seen[t.To] && t.Kind == "jsonl" {
+			return strict.Errorf(at("streams", i), "recordings.streams[%d] (%s): that name or place is taken: rename one", i, t.Name)
 		}
 		seen[t.Name], seen[t.To] = true, true
 	}

@@ -120,3 +120,6 @@ func shippedHeads(dir string) (out []Head, wrong []string, err error) {
 	}
 	return out, wrong, nil
 }
+
+// Closes says whether the entry is the last of its session; it can be told of one that was erased, too.
+func (e Entry) Closes() bool { return e.flags&flagNode != 0 && e.Number > 1 }

@@ -303,7 +303,7 @@ func (s *summary) add(e Entry) {
 		if s.Opened.IsZero() {
 			s.Opened = e.Time
 		}
-		if e.flags&flagNode != 0 && e.Number > 1 {
+		if e.Closes() {
 			s.Closed = e.Time
 		}
 		return
@@ -368,7 +368,7 @@ func Read(ctx context.Context, dir, session string) iter.Seq2[Entry, error] {
 			if !yield(e.entry, nil) {
 				return
 			}
-			if e.entry.flags&flagNode != 0 && e.entry.Number > 1 {
+			if e.entry.Closes() {
 				return // closed
 			}
 		}

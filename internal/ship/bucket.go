@@ -149,10 +149,10 @@ func said(err error) error {
 		return err
 	}
 	what := fmt.Sprintf("the server says %s (%d): %s", r.Code, r.StatusCode, strings.TrimSuffix(r.Message, "."))
-	switch r.Code {
-	case "AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId":
+	switch {
+	case r.StatusCode == http.StatusForbidden, r.StatusCode == http.StatusUnauthorized, r.Code == "InvalidAccessKeyId", strings.Contains(r.Code, "User"):
 		what += ": look at access_key and secret_key, and what they may do in the bucket (put, get and list objects)"
-	case "NoSuchBucket":
+	case r.Code == "NoSuchBucket":
 		what += ": make the bucket, or correct its name"
 	}
 	return errors.New(what)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"sync"
@@ -129,6 +130,9 @@ type file struct {
 
 func (l *line) deliver(ctx context.Context, p place, next *file) (int64, error) {
 	if next.path == "" {
+		if err := next.asBefore(ctx, p); err != nil {
+			return 0, err
+		}
 		return deliver(ctx, p, next.name, bytes.NewReader(next.text))
 	}
 	f, err := os.Open(next.path)
@@ -137,6 +141,29 @@ func (l *line) deliver(ctx context.Context, p place, next *file) (int64, error) 
 	}
 	defer f.Close()
 	return deliver(ctx, p, next.name, f)
+}
+
+// asBefore makes a part of the heads what was shipped of it before, where the cursor did not get as far as to say so: there
+// can be more heads by now.
+func (f *file) asBefore(ctx context.Context, p place) error {
+	there, err := p.has(ctx, f.name)
+	if err != nil || !there {
+		return err
+	}
+	r, err := p.read(ctx, f.name)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, int64(len(f.text))))
+	if err != nil {
+		return err
+	}
+	if len(b) > 0 && bytes.HasPrefix(f.text, b) {
+		f.heads -= int64(len(f.text) - len(b))
+		f.text = b
+	}
+	return nil
 }
 
 // next is the next file: segments first, then the heads that stand on them or on the segment that is being written. So

@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -23,20 +22,13 @@ import (
 	"gatehouse/internal/gate"
 	"gatehouse/internal/policy"
 	"gatehouse/internal/record"
+	"gatehouse/internal/record/recordtest"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/ship"
 	"gatehouse/test/s3server"
 )
 
-// patience is how long anything may take before a test gives up on it.
-const patience = 2 * time.Minute
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = recordtest.Must
 
 // gateway is a recordings folder that is written to and shipped.
 type gateway struct {
@@ -45,54 +37,16 @@ type gateway struct {
 	key     ed25519.PrivateKey
 	journal *record.Journal
 	n       int
-	log     *text
-	clock   *clock
+	log     *recordtest.Log
+	clock   *recordtest.Clock
 	stop    func()
-}
-
-// text is a log that can be looked at while it is written.
-type text struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *text) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *text) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// clock moves when somebody waits for it.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) wait(ctx context.Context, d time.Duration) bool {
-	c.mu.Lock()
-	c.now = c.now.Add(d)
-	c.mu.Unlock()
-	time.Sleep(time.Millisecond)
-	return ctx.Err() == nil
 }
 
 func newGateway(t testing.TB) *gateway {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(nil)
 	must(t, err)
-	g := &gateway{t: t, dir: t.TempDir(), key: key, log: &text{}, clock: &clock{now: time.Now()}}
+	g := &gateway{t: t, dir: t.TempDir(), key: key, log: &recordtest.Log{}, clock: recordtest.NewClock()}
 	g.open()
 	t.Cleanup(func() {
 		g.end()
@@ -139,7 +93,7 @@ func (g *gateway) ended() (n int) {
 // ship begins to ship; end ends it.
 func (g *gateway) ship(targets ...ship.Target) {
 	g.t.Helper()
-	s, err := ship.New(ship.Options{Dir: g.dir, Targets: targets, Log: slog.New(slog.NewTextHandler(g.log, nil)), Now: g.clock.Now, Wait: g.clock.wait, Silence: 300 * time.Millisecond})
+	s, err := ship.New(ship.Options{Dir: g.dir, Targets: targets, Log: slog.New(slog.NewTextHandler(g.log, nil)), Now: g.clock.Now, Wait: g.clock.Wait, Silence: 300 * time.Millisecond})
 	must(g.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -148,6 +102,9 @@ func (g *gateway) ship(targets ...ship.Target) {
 }
 
 func (g *gateway) end() {
+	if g.t.Failed() {
+		g.t.Log(g.log)
+	}
 	if g.stop != nil {
 		g.stop()
 		g.stop = nil
@@ -163,11 +120,7 @@ func (g *gateway) status(target ship.Target) ship.Status {
 
 func (g *gateway) until(what string, is func() bool) {
 	g.t.Helper()
-	for end := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			g.t.Fatalf("it never came that %s\n%s", what, g.log)
-		}
-	}
+	recordtest.Until(g.t, what, is)
 }
 
 // allShipped waits until a target has everything that ended, with the heads of it, and proves what is there.
@@ -201,7 +154,7 @@ func (g *gateway) allShipped(target ship.Target) (copied string) {
 		g.t.Errorf("%d files of %d segments: heads are missing", files, segments)
 	}
 	r := g.verify(copied)
-	if !r.OK() || r.Segments != segments || !r.Sealed || r.Heads == 0 {
+	if !r.OK() || r.Segments != segments || !r.Sealed || r.Heads+len(r.Notes) == 0 {
 		g.t.Errorf("what was shipped does not prove itself: %+v", r)
 	}
 	return copied
@@ -452,12 +405,12 @@ func TestObjectLock(t *testing.T) {
 	g.ship(target)
 	g.allShipped(target)
 	client := server.Client(t)
-	mode, until, err := client.GetObjectRetention(t.Context(), "locked", "one/journal-00000001.ghj", "")
-	if err != nil || *mode != minio.Compliance || until.Before(time.Now().Add(47*time.Hour)) {
-		t.Fatalf("retention: %v %v %v", mode, until, err)
-	}
 	o, err := client.StatObject(t.Context(), "locked", "one/journal-00000001.ghj", minio.StatObjectOptions{})
 	must(t, err)
+	until, err := time.Parse(time.RFC3339, o.Metadata.Get("X-Amz-Object-Lock-Retain-Until-Date"))
+	if mode := o.Metadata.Get("X-Amz-Object-Lock-Mode"); err != nil || mode != "COMPLIANCE" || until.Before(time.Now().Add(47*time.Hour)) {
+		t.Fatalf("retention: %q %v %v %v", mode, until, err, o.Metadata)
+	}
 	if err := client.RemoveObject(t.Context(), "locked", "one/journal-00000001.ghj", minio.RemoveObjectOptions{VersionID: o.VersionID, ForceDelete: true}); err == nil && o.VersionID != "" {
 		t.Error("it was removed")
 	}
