@@ -145,9 +145,11 @@ func (l *line) run(ctx context.Context) {
 		l.o.Log.Error("where streaming was cannot be read: it begins anew", "stream", l.target.Name, "error", err)
 	}
 	pump.Loop{Step: l.step, Failed: l.failed, Wait: l.o.Wait}.Run(ctx)
-	if err := l.sink.close(); err == nil && len(l.sent) > 0 {
+	err = l.sink.close()
+	if err == nil && len(l.sent) > 0 {
 		err = l.commit(l.sent[len(l.sent)-1])
-	} else if err != nil {
+	}
+	if err != nil {
 		l.o.Log.Debug("a stream did not end well: what was sent lately is sent again", "stream", l.target.Name, "error", err)
 	}
 }

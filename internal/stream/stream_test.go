@@ -297,7 +297,6 @@ type collector struct {
 	*httptest.Server
 	mu     sync.Mutex
 	got    []stream.Event
-	names  []string
 	answer func(w http.ResponseWriter) (done bool)
 	saw    http.Header
 }
