@@ -19,10 +19,10 @@ export CGO_ENABLED := 1
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-deps: ## make sure of a C compiler, PostgreSQL's server programs, psql and rsyslog
+deps: ## make sure of a C compiler, PostgreSQL's server programs and psql
 	@scripts/deps
 
-deps-test: ## also of nginx, for test
+deps-test: ## also of nginx and rsyslog, for test
 	@scripts/deps test
 
 deps-all: ## also of PostGIS, the clients of other languages and PostgreSQL 18, for test-all
