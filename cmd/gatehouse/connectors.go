@@ -1,6 +1,7 @@
 package main
 
 import (
+	"gatehouse/internal/connector/grpc"
 	"gatehouse/internal/connector/http"
 	"gatehouse/internal/connector/postgres"
 	"gatehouse/internal/gate"
@@ -11,5 +12,6 @@ func connectors() []gate.Connector {
 	return []gate.Connector{
 		postgres.New(),
 		http.New(),
+		grpc.New(),
 	}
 }

@@ -152,7 +152,7 @@ func (e *Error) Error() string { return e.Path + ": " + e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
 // planned are the listeners and kinds of connections of the design that are not built yet.
-var planned = []string{"metrics", "kubernetes", "http", "grpc", "mcp", "mysql", "ssh", "mongodb"}
+var planned = []string{"metrics", "kubernetes", "http", "mcp", "mysql", "ssh", "mongodb"}
 
 // Load reads the file. kinds are the connectors that there are.
 func Load(path string, kinds []gate.Connector) (*Config, error) {

@@ -44,7 +44,7 @@ func (s *Schema) compile(labels Labels) error {
 	}
 	for name := range labels {
 		if !given[name] {
-			return &UnknownField{Name: name, Known: s.fieldNames()}
+			return &UnknownField{Name: name, Known: s.Fields()}
 		}
 	}
 	slices.SortFunc(s.labelled, func(a, b *Field) int { return strings.Compare(a.Name, b.Name) })
@@ -75,7 +75,8 @@ func (e *UnknownField) Error() string {
 	return fmt.Sprintf("there is no field %s: a label is on the full name of a message's field, such as shop.v1.Customer.email", e.Name)
 }
 
-func (s *Schema) fieldNames() []string {
+// Fields are the full names of every field of every message, in order.
+func (s *Schema) Fields() []string {
 	var out []string
 	for _, m := range s.messages {
 		for f := range m.all() {

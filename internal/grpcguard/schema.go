@@ -113,8 +113,8 @@ type Field struct {
 	label    int // where it is in the schema's list of labelled fields; -1: it has none
 }
 
-// Message is the full name of the message that the field is in.
-func (f *Field) Message() string { return f.of.name }
+// Scope is the full name of what the field is declared in: its message, or of an extension what that stands in.
+func (f *Field) Scope() string { return f.Name[:max(strings.LastIndexByte(f.Name, '.'), 0)] }
 
 // Labels are data classes by the full name of a field.
 type Labels map[string][]string
