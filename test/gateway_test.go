@@ -209,11 +209,13 @@ func (g *gateway) run() {
 	g.cmd, g.exited = cmd, exited
 }
 
-// serving waits until both listeners serve.
+// serving waits until every listener serves.
 func (g *gateway) serving() {
 	g.t.Helper()
 	from := g.log.mark
-	g.log.wait(g.t, func(s string) bool { return strings.Count(s[from:], "msg=serving") == 2 }, g.exited, "the gateway did not start")
+	listen, _, _ := strings.Cut(g.text("gatehouse.yaml"), "}")
+	listeners := strings.Count(listen, `: "`)
+	g.log.wait(g.t, func(s string) bool { return strings.Count(s[from:], "msg=serving") == listeners }, g.exited, "the gateway did not start")
 	g.log.mark = len(g.log.String())
 }
 

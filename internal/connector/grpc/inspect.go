@@ -162,7 +162,7 @@ func (i *inspector) classes(t *target, s *grpcguard.Schema, add func(gate.Level,
 		}
 	}
 	if unsaidOnes > 0 {
-		add(gate.Warning, fmt.Sprintf("Of %d methods nobody says whether they change anything: each waits for its record to be on the disk, and asking by a labelled field takes `reveal`.", unsaidOnes),
+		add(gate.Warning, fmt.Sprintf("Nobody says whether these methods change anything, of which there are %d: each waits for its record to be on the disk, and asking by a labelled field takes `reveal`.", unsaidOnes),
 			"List them under reads or writes, or set idempotency_level = NO_SIDE_EFFECTS in the .proto.")
 	}
 	for _, name := range slices.Concat(i.options.Reads, i.options.Writes) {
