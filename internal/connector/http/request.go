@@ -109,7 +109,7 @@ func (c *call) framing(r *http.Request) {
 	case r.Header.Get("Upgrade") != "":
 		c.refuse(gate.NotUnderstood, http.StatusNotImplemented, "WebSocket and other upgrades are not built yet.", "Use plain requests, or server-sent events.")
 	case strings.HasPrefix(kind, "application/grpc"):
-		c.refuse(gate.NotUnderstood, http.StatusNotImplemented, "gRPC is not built yet.", "Use the API's HTTP endpoints.")
+		c.refuse(gate.NotUnderstood, http.StatusNotImplemented, "This is a gRPC call, and the connection is for HTTP.", "Call a connection of kind grpc, on the listener for gRPC.")
 	case len(r.Header.Values("Content-Type")) > 1:
 		c.refuse(gate.NotUnderstood, 0, "The request has several content types.", "Send one.")
 	case r.Header.Get("Content-Encoding") != "" && !strings.EqualFold(r.Header.Get("Content-Encoding"), "identity"):
