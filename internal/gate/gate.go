@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -32,6 +33,7 @@ type Config struct {
 type Gate struct {
 	cfg  Config
 	live sync.Map // *Live by id
+	held crowd
 }
 
 // New makes a gate; a missing part is an error.
@@ -39,7 +41,7 @@ func New(c Config) (*Gate, error) {
 	if c.Policies == nil || c.Recorder == nil || c.Approvals == nil || c.Log == nil || c.Now == nil {
 		return nil, errors.New("gate: every part of its configuration is required")
 	}
-	return &Gate{cfg: c}, nil
+	return &Gate{cfg: c, held: crowd{release: debug.FreeOSMemory}}, nil
 }
 
 // Admit takes a batch from understood to allowed: touches, decision, one write, holds, recheck. All of

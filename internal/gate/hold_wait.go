@@ -79,6 +79,7 @@ func (s *Session) unanswered(ctx context.Context, t Ticket, note func(bool, Appr
 
 // wait blocks until people have answered, while the connector keeps its client company.
 func (s *Session) wait(ctx context.Context, t Ticket) (Answer, error) {
+	defer s.gate.held.enter(s.gate.cfg.Now())()
 	if s.waiting != nil {
 		defer s.waiting(t)()
 	}
