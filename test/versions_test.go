@@ -91,7 +91,7 @@ func TestPolicyVersions(t *testing.T) {
 	// What is recorded names the policies that decided, and who published them.
 	conn.Close(within(t))
 	said := g.ok("", nil, "sessions", "list", "--connection", "(gateway)", "-o", "json")
-	if strings.Count(said, `"id": "s-`) != 3 || !strings.Contains(said, "mallory") || !strings.Contains(said, "grace") {
+	if strings.Count(said, `"id": "s-`) != 5 || strings.Count(said, "ada") < 2 || !strings.Contains(said, "mallory") || !strings.Contains(said, "grace") {
 		t.Errorf("what people did to the gateway is recorded as\n%s", said)
 	}
 

@@ -124,6 +124,7 @@ func openOn(ctx context.Context, c *config.Config, log *slog.Logger, disk faultf
 	if err != nil {
 		return nil, err
 	}
+	g.book.Attach(theGate)
 	g.glass.Attach(theGate)
 	g.grants.Attach(theGate)
 	if g.versions, err = versions.New(versions.Options{

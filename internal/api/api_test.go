@@ -49,6 +49,7 @@ func TestAPI(t *testing.T) {
 		return identity.Identity{Principal: policy.Principal{Kind: policy.User, ID: id, Name: id, Groups: groups}}
 	}
 	other := newControl(t, false, nil)
+	book.Attach(other.gate)
 	h, err := api.New(api.Options{Verifier: people{"ada": who("ada", "dba"), "x": who("x")}, Book: book, Versions: other.versions, Glass: other.glass, Grants: other.grants, Gate: other.gate, Policies: other.set.Load, Catalogs: catalogs, Log: log, Version: "1"})
 	if err != nil {
 		t.Fatal(err)

@@ -78,6 +78,7 @@ func newControl(t *testing.T, published bool, files map[string]string) *control 
 	fail(err)
 	c.gate, err = gate.New(gate.Config{Policies: c.set.Load, Recorder: journal, Approvals: c.book, BreakGlass: c.glass, Grants: c.grants, Log: log, Now: c.clock})
 	fail(err)
+	c.book.Attach(c.gate)
 	c.glass.Attach(c.gate)
 	c.grants.Attach(c.gate)
 	c.versions, err = versions.New(versions.Options{

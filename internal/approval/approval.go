@@ -56,6 +56,7 @@ type Options struct {
 // Book keeps holds. Safe for concurrent use. It implements gate.Approvals.
 type Book struct {
 	o           Options
+	gate        *gate.Gate
 	connections map[string]gate.Connection
 
 	mu      sync.Mutex
@@ -81,6 +82,9 @@ func New(o Options) (*Book, error) {
 	}
 	return b, nil
 }
+
+// Attach gives the gate through which it is recorded what people answer; before it nobody can.
+func (b *Book) Attach(g *gate.Gate) { b.gate = g }
 
 // Answered is one person's answer, as people see it.
 type Answered struct {
@@ -546,10 +550,15 @@ func (b *Book) Decide(ctx context.Context, person identity.Identity, id string, 
 		name = person.Principal.ID
 	}
 	answer := store.Answer{Person: person.Principal.PersonID(), Name: name, Approve: said.Approve, Reason: said.Reason, MaxRows: said.MaxRows, Groups: groups, At: b.o.Now()}
-	kept, err := b.o.Store.Answer(ctx, h.ID, answer, func(h store.Hold) (store.State, []notify.Message) {
-		to := next(v.Hold.Needs, h.Answers)
-		h.Changed = answer.At
-		return to, b.o.Notify.Messages(b.event(told[to], h, v.Hold))
+	var kept store.Hold
+	err = b.record(ctx, person, v, said, func(ctx context.Context) (string, error) {
+		var err error
+		kept, err = b.o.Store.Answer(ctx, h.ID, answer, func(h store.Hold) (store.State, []notify.Message) {
+			to := next(v.Hold.Needs, h.Answers)
+			h.Changed = answer.At
+			return to, b.o.Notify.Messages(b.event(told[to], h, v.Hold))
+		})
+		return id + " is " + string(kept.State), err
 	})
 	switch {
 	case errors.Is(err, store.ErrAnswered):

@@ -29,6 +29,7 @@ func (c *clock) advance(d time.Duration) { c.at.Add(d.Microseconds()) }
 type tested struct {
 	*Book
 	path string
+	tape *tape
 }
 
 // restart opens the store as a new process does, without having closed anything in order.
@@ -42,6 +43,68 @@ func (b *tested) restart(t interface{ Fatal(...any) }) {
 	o.Store = s
 	if b.Book, err = New(o); err != nil {
 		t.Fatal(err)
+	}
+	b.record(t)
+}
+
+// record gives the book a gate that keeps what is recorded.
+func (b *tested) record(t interface{ Fatal(...any) }) {
+	g, err := gate.New(gate.Config{Policies: b.o.Policies, Recorder: b.tape, Approvals: b.Book, Log: b.o.Log, Now: b.o.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Attach(g)
+}
+
+// tape is a recording in memory.
+type tape struct {
+	mu     sync.Mutex
+	events []gate.Event
+	full   bool
+}
+
+func (t *tape) Open(gate.SessionInfo) (gate.Recording, error) { return t, t.Append(false) }
+func (t *tape) Sync() error                                   { return nil }
+func (t *tape) Close(gate.SessionEnd) error                   { return nil }
+
+func (t *tape) Append(_ bool, events ...gate.Event) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.full {
+		return errors.New("the disk is full")
+	}
+	t.events = append(t.events, events...)
+	return nil
+}
+
+// TestAnswersAreRecorded: before an answer counts it is on the disk; where it cannot be, it does not count.
+func TestAnswersAreRecorded(t *testing.T) {
+	b, _ := book(t)
+	ctx := context.Background()
+	id := open(t, b, asked())
+	b.tape.full = true
+	if _, err := b.Decide(ctx, person("ada", "dba"), id, Said{Approve: true}); err == nil {
+		t.Error("an answer counts that was not recorded")
+	}
+	if v, err := b.Get(ctx, person("ada", "dba"), id); err != nil || v.State != "pending" || len(v.Answers) != 0 {
+		t.Fatalf("%+v %v", v, err)
+	}
+	b.tape.full = false
+	if v, err := b.Decide(ctx, person("ada", "dba"), id, Said{Approve: true, Reason: "fine"}); err != nil || v.State != "approved" {
+		t.Fatalf("%+v %v", v, err)
+	}
+	var text string
+	for _, e := range b.tape.events {
+		if r, ok := e.Body.(gate.RequestBody); ok {
+			text += r.Intent.Text
+		}
+	}
+	if !strings.HasPrefix(text, "approve "+id+" of ") || !strings.HasSuffix(text, ": fine") {
+		t.Errorf("recorded %q", text)
+	}
+	b.gate = nil
+	if _, err := b.Decide(ctx, person("bob", "dba"), open(t, b, asked()), Said{Approve: true}); err == nil {
+		t.Error("an answer counts without a gate")
 	}
 }
 
@@ -63,7 +126,8 @@ func book(t testing.TB) (*tested, *clock) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := &tested{b, path}
+	out := &tested{b, path, &tape{}}
+	out.record(t)
 	t.Cleanup(func() { out.o.Store.Close() })
 	return out, c
 }
