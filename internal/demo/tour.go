@@ -335,7 +335,7 @@ Now you. An agent waits for an answer; in another terminal:
 
 Anything else that an agent may try:
 
-    $ psql          # customers, orders, payments, products; \d does not work yet
+    $ psql          # \d shows customers, orders, payments, products
 `, t.env, h.id)
 	return h, nil
 }

@@ -1,11 +1,6 @@
 package policy
 
-import (
-	"slices"
-
-	"github.com/cedar-policy/cedar-go/types"
-	"github.com/cedar-policy/cedar-go/x/exp/ast"
-)
+import "slices"
 
 // Gateway is the gateway itself, as policies see it: who administers it publishes its policies.
 func Gateway() Resource { return Resource{Entity: Entity{Type: "Gateway", ID: "gatehouse"}} }
@@ -74,29 +69,4 @@ func (a *asking) approvable(group string) bool {
 	}
 	a.asked[group] = found
 	return found
-}
-
-// about is the set without the policies that are about none of the actions: it decides these alike.
-func (s *Set) about(actions ...string) *Set {
-	out := &Set{version: s.version, actions: s.actions, most: s.most}
-	for _, r := range s.rules {
-		if slices.ContainsFunc(actions, func(a string) bool { return s.reaches(r, a) }) {
-			out.rules = append(out.rules, r)
-		}
-	}
-	return out
-}
-
-// reaches says whether the scope of a policy reaches an action.
-func (s *Set) reaches(r *rule, action string) bool {
-	is := func(e types.EntityUID) bool { return string(e.ID) == action || s.actions[action].Contains(e) }
-	switch a := r.policy.AST().Action.(type) {
-	case ast.ScopeTypeEq:
-		return is(a.Entity)
-	case ast.ScopeTypeIn:
-		return is(a.Entity)
-	case ast.ScopeTypeInSet:
-		return slices.ContainsFunc(a.Entities, is)
-	}
-	return true
 }

@@ -126,6 +126,7 @@ func Compile(in Input) (*Set, error) {
 		return nil, c.problems
 	}
 	slices.SortFunc(c.set.rules, func(a, b *rule) int { return strings.Compare(a.id, b.id) })
+	c.set.index = indexed(c.set.rules)
 	c.set.version = hex.EncodeToString(hash.Sum(nil)[:8])
 	return c.set, nil
 }

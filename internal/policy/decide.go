@@ -201,7 +201,7 @@ type matched struct {
 	errs             []string // why, in words
 }
 
-// matching evaluates every policy for a touch.
+// matching evaluates the policies for a touch.
 func (s *Set) matching(p party, t *Touch) (m matched) {
 	req := cedar.Request{
 		Principal: p.uid,
@@ -285,16 +285,11 @@ func (e *entities) Get(id types.EntityUID) (types.Entity, bool) {
 	return types.Entity{}, false
 }
 
-// All yields the policies.
+// All yields the policies that can match.
 func (e *entities) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
-		for _, r := range e.actions.rules {
-			if slices.Contains(e.without, r.id) {
-				continue
-			}
-			if !yield(cedar.PolicyID(r.id), r.policy) {
-				return
-			}
-		}
+		e.actions.touching(e.party, e.touch.Action, func(r *rule) bool {
+			return slices.Contains(e.without, r.id) || yield(cedar.PolicyID(r.id), r.policy)
+		})
 	}
 }

@@ -24,6 +24,8 @@ const (
 type Set struct {
 	version string
 	rules   []*rule
+	index   index
+	whole   bool // for tests: every policy is evaluated for everybody
 	// actions are the parents of every action of the schema.
 	actions map[string]types.EntityUIDSet
 	// readsTime and readsSource say whether any policy reads the moment.

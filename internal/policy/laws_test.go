@@ -180,6 +180,36 @@ func TestLawsOfRandomPolicies(t *testing.T) {
 	})
 }
 
+// TestSlicingChangesNothing: that only policies are evaluated whose scope names a party, a group of it or nobody, and the action,
+// changes no decision, whatever the conditions are: one that cannot be evaluated among them.
+func TestSlicingChangesNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var b strings.Builder
+		for i := range rapid.IntRange(0, 8).Draw(t, "policies") {
+			text := random(t, fmt.Sprintf("p%d", i)).text
+			switch rapid.IntRange(0, 7).Draw(t, "more") {
+			case 0:
+				text = strings.TrimSuffix(text, ";") + " " + errs + ";"
+			case 1:
+				text = strings.TrimSuffix(text, ";") + ` when { principal in Group::"b" };`
+			case 2:
+				text = strings.Replace(text, "(principal ,", `(principal is Agent in Group::"a",`, 1)
+			case 3:
+				text = strings.Replace(text, "(principal ,", `(principal in User::"test:u",`, 1)
+			}
+			b.WriteString(text + "\n")
+		}
+		set := source(t, policy.Source{Name: "x.cedar", Text: []byte(b.String())})
+		who := principal(rapid.SampledFrom([]string{"agent x", "agent x in a", "user u in a,dba", "agent x for user u in a", "agent y in a,b for user u in b", "user x in grant:breakglass,b", "agent u", "agent x in a for agent x in b for user u"}).Draw(t, "who"))
+		at := rapid.SampledFrom(moments).Draw(t, "moment")
+		for _, one := range asked {
+			if sliced, whole := set.At(who, at).Verdict(one), set.Whole().At(who, at).Verdict(one); fmt.Sprintf("%+v", sliced) != fmt.Sprintf("%+v", whole) {
+				t.Fatalf("%s: %+v, and with every policy evaluated %+v\n%s", one, sliced, whole, b.String())
+			}
+		}
+	})
+}
+
 // all says whether every approval of one list is in another, whoever asks for it.
 func all(of, in []policy.Approval) bool {
 	return !slices.ContainsFunc(of, func(a policy.Approval) bool {

@@ -212,6 +212,23 @@ func BenchmarkColdSlice1000(b *testing.B) {
 	}
 }
 
+// BenchmarkCold10000 is a statement over a wide table with labels, by a new principal among 10,000 policies.
+func BenchmarkCold10000(b *testing.B) {
+	set, err := policy.Compile(policy.Input{Schemas: []policy.Source{sqlSchema(b)}, Policies: []policy.Source{{Name: "x", Text: many(10_000)}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	request := []policy.Touch{touch("read table c0/public.t0")}
+	for i := range 50 {
+		request = append(request, touch(fmt.Sprintf("read column c0/public.t0.c%d [pii]", i)))
+	}
+	n := 0
+	for b.Loop() {
+		n++
+		set.For(principal(fmt.Sprintf("agent a%d in g0,g1", n))).Decide(request)
+	}
+}
+
 func BenchmarkLint10000(b *testing.B) {
 	set, err := policy.Compile(policy.Input{Schemas: []policy.Source{sqlSchema(b)}, Policies: []policy.Source{{Name: "x", Text: many(10_000)}}})
 	if err != nil {
