@@ -2,7 +2,9 @@ package test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -159,3 +161,45 @@ func readFile(t testing.TB, path string) string {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+// TestRecordedHTTP: what was asked of an HTTP API is decided again, suggested and explained as what was asked of a database is.
+func TestRecordedHTTP(t *testing.T) {
+	t.Parallel()
+	api := startCRM(t)
+	g := startHTTP(t, api.URL)
+	g.curl("/http/crm/customers/7").has(t, "HTTP/2 200", "a***@***.invalid")
+	g.curl("/http/crm/customers?page=2").has(t, "HTTP/2 200")
+	denied := g.curl("/http/crm/customers?email=x")
+	denied.has(t, "HTTP/2 403", `"request_id":"s-`)
+	g.curl("/http/crm/other").has(t, "HTTP/2 404")
+	if s := g.simulate("--policies", g.path("policies")); s.Changed != 0 || s.Requests < 5 || s.Unchanged < 4 {
+		t.Errorf("the policies in force: %+v", s)
+	}
+	g.write("draft/p.cedar", crmPolicies+`
+@id("one-customer") forbid (principal, action == Action::"GET", resource == Endpoint::"crm/customers/{id}");
+@id("no-mail") @mask("null") forbid (principal, action == Action::"read", resource is Field) when { resource.labels.contains("pii.email") };
+`)
+	s := g.simulate("--policies", g.path("draft"))
+	if s.Totals["newly refused"] != 1 || s.Totals["other mask"] != 1 || s.Changed != 2 || !strings.Contains(fmt.Sprint(s.Changes), "GET endpoint crm/customers/{id}") {
+		t.Errorf("a draft: %+v", s)
+	}
+
+	text := g.ok("", []string{`Endpoint::"crm/customers"`, `Field::"crm/customers#$..email"`, `Action::"GET"`, "come out as they were"}, "policy", "suggest", "--principal", agentID)
+	noEmail(t, "a suggestion", text)
+	if strings.Contains(text, `Action::"reveal"`) || strings.Contains(text, `Action::"POST"`) {
+		t.Errorf("it suggests what was not used:\n%s", text)
+	}
+	g.write("least/p.cedar", text)
+	if s := g.simulate("--policies", g.path("least")); s.Changed != 0 {
+		t.Errorf("the suggestion: %+v", s)
+	}
+
+	id := regexp.MustCompile(`"request_id":"(s-[a-z0-9]+\.\d+)"`).FindStringSubmatch(denied.out)
+	if id == nil {
+		t.Fatal(denied.out)
+	}
+	g.ok("", []string{"reveal field crm/customers#$..email", "what it would need", `action == Action::"reveal"`}, "policy", "explain", id[1])
+	g.ok("", []string{"agents in ai-agents", "yes"}, "policy", "who-can", "GET", "crm/customers/{id}")
+	g.ok("", []string{"labels pii.email", "agents in ai-agents", "masked"}, "policy", "who-can", "read", "crm/customers#$..email", "--label", "pii.email")
+	g.refuses("", []string{"--label LABEL, or --label none"}, "policy", "who-can", "read", "crm/customers#$..email")
+}

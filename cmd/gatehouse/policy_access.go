@@ -51,9 +51,10 @@ type policyWhoCanCommand struct {
 	worldFlags
 	outputFlag
 	seenFlags
-	JSON     bool   `name:"json" help:"The same as --output json."`
-	Action   string `arg:"" help:"What is done: read, update, drop, …"`
-	Resource string `arg:"" help:"What it is done to: orders/public.customers.email, with the connection in front."`
+	JSON     bool     `name:"json" help:"The same as --output json."`
+	Label    []string `help:"A label of the column or field, where there is no catalog that knows; none: it has none." placeholder:"LABEL"`
+	Action   string   `arg:"" help:"What is done: read, update, drop, …"`
+	Resource string   `arg:"" help:"What it is done to: orders/public.customers.email, with the connection in front."`
 }
 
 func (policyWhoCanCommand) Help() string {
@@ -62,7 +63,9 @@ func (policyWhoCanCommand) Help() string {
 Examples:
   gatehouse policy who-can read orders/public.customers.email
   gatehouse policy who-can drop orders/public.customers --output json
-  gatehouse policy who-can update orders/public.orders --policies draft/ --catalog orders.catalog.json`
+  gatehouse policy who-can update orders/public.orders --policies draft/ --catalog orders.catalog.json
+  gatehouse policy who-can GET 'crm/customers/{id}'
+  gatehouse policy who-can read 'crm/customers/{id}#$.email' --label pii.email`
 }
 
 // whoAnswer is the answer for one kind of asker.
@@ -92,12 +95,7 @@ func (c policyWhoCanCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	if name != "" {
-		if err := c.see(ctx, s, conf, p); err != nil {
-			return err
-		}
-	}
-	t, err := w.touch(p, c.Action+" "+name, nil)
+	t, err := c.touch(ctx, s, w, conf, p, name)
 	if err != nil {
 		return err
 	}
@@ -133,6 +131,34 @@ func (c policyWhoCanCommand) Run(ctx context.Context, s streams) error {
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", plain(one.Who), one.Can, plain(how(one.Answer)), plain(by(one.Answer)))
 	}
 	return tw.Flush()
+}
+
+// touch is what is asked about. Where no catalog can be had, as of an API, it is taken as it is written in full; of what has
+// labels they must be said then.
+func (c policyWhoCanCommand) touch(ctx context.Context, s streams, w *world, conf *config.Config, p *place, name string) (policy.Touch, error) {
+	text := c.Action + " " + name
+	if name == "" {
+		return w.touch(p, text, nil)
+	}
+	unseen := c.see(ctx, s, conf, p)
+	switch {
+	case unseen == nil && c.Label != nil:
+		return policy.Touch{}, fmt.Errorf("--label is for where there is no catalog: that of %s says which labels there are", p.resource.ID)
+	case unseen == nil:
+		return w.touch(p, text, nil)
+	}
+	labels := c.Label
+	if slices.Equal(labels, []string{"none"}) {
+		labels = []string{}
+	}
+	t, err := w.touch(p, text, labels)
+	switch {
+	case err != nil:
+		return t, fmt.Errorf("%w\n%w", err, unseen)
+	case policy.Labelled(t.Resource.Type) && c.Label == nil:
+		return t, fmt.Errorf("%w\nor say which labels %s has: --label LABEL, or --label none", unseen, name)
+	}
+	return t, nil
 }
 
 // how is what an answer is under.

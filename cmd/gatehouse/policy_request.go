@@ -141,7 +141,7 @@ func (w *world) touch(p *place, text string, labels []string) (policy.Touch, err
 		}
 		return policy.Touch{}, fmt.Errorf("there is no action %q: %s", action, hint)
 	}
-	r, err := p.find(action, object)
+	r, err := p.find(action, object, w.set.AppliesTo(action))
 	if err != nil {
 		return policy.Touch{}, err
 	}
@@ -157,12 +157,15 @@ func (w *world) touch(p *place, text string, labels []string) (policy.Touch, err
 // types are the words for types of resources.
 var types = []string{"Connection", "Schema", "Table", "Column", "Function", "Channel", "Endpoint", "Service", "Method", "Message", "Field"}
 
-// find finds the object of an action: with the word for its type in front, or of the type that the action and the
-// name suggest.
-func (p *place) find(action, object string) (policy.Resource, error) {
+// find finds the object of an action: with the word for its type in front, or of the type that the action, which is done to
+// some, and the name suggest.
+func (p *place) find(action, object string, to []string) (policy.Resource, error) {
 	word, name, typed := strings.Cut(object, " ")
 	if i := slices.IndexFunc(types, func(t string) bool { return strings.EqualFold(t, word) }); typed && i >= 0 {
 		return p.thing(types[i], strings.TrimSpace(name))
+	}
+	if len(to) == 1 && object != "" && slices.Contains(types, to[0]) {
+		return p.thing(to[0], object)
 	}
 	switch action {
 	case "connect", "set", "temporary", "approve", "review", "breakglass", "kill":

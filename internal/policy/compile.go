@@ -102,14 +102,12 @@ type compiler struct {
 	check    *validate.Validator
 	rows     func(string) error
 	ids      map[string]string // id -> where it was first used
-	// types are the entity types of the schema, and applies those that an action is done to.
-	types   []string
-	applies map[string][]string
+	types    []string          // the entity types of the schema, sorted
 }
 
 // Compile parses and validates policies. Its error is Problems, with every problem found.
 func Compile(in Input) (*Set, error) {
-	c := &compiler{set: &Set{actions: map[string]types.EntityUIDSet{}, known: in.Known, most: maxKept}, ids: map[string]string{}, rows: in.Rows, applies: map[string][]string{}}
+	c := &compiler{set: &Set{actions: map[string]types.EntityUIDSet{}, applies: map[string][]string{}, known: in.Known, most: maxKept}, ids: map[string]string{}, rows: in.Rows}
 	if err := c.schema(in.Schemas); err != nil {
 		return nil, err
 	}
@@ -156,9 +154,9 @@ func (c *compiler) schema(fragments []Source) error {
 		if a.AppliesTo != nil {
 			a.AppliesTo.Context = momentary
 			for _, r := range a.AppliesTo.Resources {
-				c.applies[string(id.ID)] = append(c.applies[string(id.ID)], string(r))
+				c.set.applies[string(id.ID)] = append(c.set.applies[string(id.ID)], string(r))
 			}
-			slices.Sort(c.applies[string(id.ID)])
+			slices.Sort(c.set.applies[string(id.ID)])
 		}
 	}
 	for name := range resolved.Entities {

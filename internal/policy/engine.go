@@ -28,6 +28,8 @@ type Set struct {
 	whole   bool // for tests: every policy is evaluated for everybody
 	// actions are the parents of every action of the schema.
 	actions map[string]types.EntityUIDSet
+	// applies are the types of resources that an action is done to, sorted.
+	applies map[string][]string
 	// readsTime and readsSource say whether any policy reads the moment.
 	readsTime, readsSource bool
 

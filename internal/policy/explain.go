@@ -20,6 +20,9 @@ func (s *Set) Actions() []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(s.actions)), c.group)
 }
 
+// AppliesTo are the types of resources that an action is done to, sorted.
+func (s *Set) AppliesTo(action string) []string { return slices.Clone(s.applies[action]) }
+
 // Part is the part of a policy that a touch did not fit.
 type Part string
 

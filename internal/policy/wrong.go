@@ -100,9 +100,9 @@ func (c *compiler) doneTo(p *ast.Policy) string {
 	case ast.ScopeTypeInSet:
 		named = a.Entities
 	}
-	if len(named) == 0 || len(c.applies[string(named[0].ID)]) == 0 {
+	if len(named) == 0 || len(c.set.applies[string(named[0].ID)]) == 0 {
 		return ""
 	}
 	name := string(named[0].ID)
-	return fmt.Sprintf("%s is done to a %s: name one, or write `resource in` for all that is in something", name, strings.Join(c.applies[name], ", a "))
+	return fmt.Sprintf("%s is done to a %s: name one, or write `resource in` for all that is in something", name, strings.Join(c.set.applies[name], ", a "))
 }
