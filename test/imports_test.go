@@ -30,7 +30,7 @@ var columns = []column{
 		"understanding a request and knowing who asks come before the path of a request, and do not know it"},
 	{[]string{"internal/gate"},
 		"the gate says what it needs from recordings, approvals and connectors as interfaces: if it knew them, a way around it could be built into it"},
-	{[]string{"internal/connector", "internal/approval", "internal/record", "internal/ship", "internal/stream", "internal/search", "internal/store", "internal/versions", "internal/breakglass", "internal/grant", "internal/api", "internal/config", "internal/login"},
+	{[]string{"internal/connector", "internal/approval", "internal/record", "internal/ship", "internal/stream", "internal/ocsf", "internal/search", "internal/store", "internal/versions", "internal/breakglass", "internal/grant", "internal/api", "internal/config", "internal/login"},
 		"these are independent of each other: cmd/gatehouse wires them, and each can be replaced or left out"},
 	{[]string{"internal/demo"},
 		"the demo shows the product from outside; the product must not need it"},
@@ -48,6 +48,7 @@ var beside = map[string][]string{
 	"internal/search":     {"internal/record"},
 	"internal/ship":       {"internal/record"},
 	"internal/stream":     {"internal/record"},
+	"internal/ocsf":       {"internal/record"},
 	"internal/config":     {"internal/ship", "internal/stream"}, // what a place needs to be said of it
 	"internal/secret":     {"internal/config/strict"},           // where a secret is named is said in YAML
 	"internal/notify":     {"internal/secret"},

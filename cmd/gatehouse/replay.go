@@ -19,6 +19,11 @@ type replay struct {
 	rows     int // of a result in text: 0 is all, -1 none
 	decoders map[string]gate.ResultDecoder
 	events   *json.Encoder // nil: text
+	// What is shown begins so long after the session was opened, and with a request; of what was before only what is needed to
+	// read what follows is taken in.
+	from  time.Duration
+	since uint64
+	pace  *pace // nil: all at once
 
 	opened  time.Time
 	decoder gate.ResultDecoder
@@ -44,6 +49,11 @@ type eventLine struct {
 }
 
 const allRows = 1 << 30
+
+// before says whether an entry is from before what is shown.
+func (r *replay) before(e record.Entry) bool {
+	return r.from > 0 && (r.opened.IsZero() || e.Time.Sub(r.opened) < r.from)
+}
 
 func (r *replay) entry(e record.Entry) error {
 	for _, ev := range e.Events {
@@ -72,6 +82,9 @@ func (r *replay) event(at time.Time, ev record.Event) error {
 			return err
 		}
 		r.schema[ev.Request] = columns
+	}
+	if ev.Kind != gate.SessionOpened && (at.Sub(r.opened) < r.from || ev.Request > 0 && ev.Request < r.since) {
+		return nil
 	}
 	if r.events != nil {
 		return r.json(at, ev)

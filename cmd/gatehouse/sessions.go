@@ -16,6 +16,7 @@ type sessionCommands struct {
 	List   sessionsListCommand   `cmd:"" help:"List recorded sessions, newest first."`
 	Show   sessionsShowCommand   `cmd:"" help:"Show a session's requests and what was decided."`
 	Replay sessionsReplayCommand `cmd:"" help:"Show a session as its client saw it: requests, decisions, approvals, results."`
+	Tail   sessionsTailCommand   `cmd:"" help:"Show the end of a session, and with -f what happens in it as it happens."`
 	Live   sessionsLiveCommand   `cmd:"" help:"List the sessions that are open now."`
 	Kill   sessionsKillCommand   `cmd:"" help:"End a session at once."`
 	Search sessionsSearchCommand `cmd:"" help:"Find requests: by who asked, when, how they were decided, what they touched, their words."`
@@ -31,6 +32,7 @@ func (sessionCommands) Help() string {
 Examples:
   gatehouse sessions list --connection orders --limit 20
   gatehouse sessions replay s-…
+  gatehouse sessions tail -f s-…
   gatehouse sessions search --object public.customers.email --since 7d
   gatehouse sessions export s-… && gatehouse sessions verify s-….ghb
   gatehouse sessions verify --recordings /mnt/copy/recordings`
@@ -125,44 +127,6 @@ func (sessionsShowCommand) Help() string {
 
 func (c sessionsShowCommand) Run(ctx context.Context, s streams) error {
 	return c.replay(ctx, c.outputFlag, c.ID, &replay{out: s.out, rows: -1})
-}
-
-type sessionsReplayCommand struct {
-	recordingsFlag
-	outputFlag
-	ID   string `arg:"" help:"The session's id, or a bundle (FILE.ghb)."`
-	Rows int    `default:"50" help:"At most so many rows of each result in text; 0 is all."`
-}
-
-func (sessionsReplayCommand) Help() string {
-	return `Examples:
-  gatehouse sessions replay s-…
-  gatehouse sessions replay s-… --rows 0 --recordings /mnt/copy/recordings`
-}
-
-func (c sessionsReplayCommand) Run(ctx context.Context, s streams) error {
-	return c.replay(ctx, c.outputFlag, c.ID, &replay{out: s.out, rows: c.Rows})
-}
-
-func (f recordingsFlag) replay(ctx context.Context, o outputFlag, id string, r *replay) error {
-	r.decoders = decoders()
-	if o.json() {
-		r.events = newEventLines(r.out)
-	}
-	entries, done, err := f.entries(ctx, id)
-	if err != nil {
-		return err
-	}
-	defer done()
-	for e, err := range entries {
-		if err == nil {
-			err = r.entry(e)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // decoders read what the connectors recorded, by protocol.

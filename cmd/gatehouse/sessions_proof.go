@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"gatehouse/internal/gate"
+	"gatehouse/internal/ocsf"
 	"gatehouse/internal/record"
 	"gatehouse/internal/search"
 )
@@ -235,7 +236,7 @@ func (c sessionsKeyCommand) Run(s streams) error {
 type sessionsExportCommand struct {
 	recordingsFlag
 	ID      string `arg:"" help:"The session's id."`
-	Format  string `enum:"bundle,jsonl,csv" default:"bundle" help:"bundle: with its proof; jsonl: its events, a line each; csv: the result of one request." placeholder:"FORMAT"`
+	Format  string `enum:"bundle,jsonl,csv,ocsf,asciicast" default:"bundle" help:"bundle: with its proof; jsonl: its events, a line each; csv: the result of one request; ocsf: its requests as OCSF events; asciicast: a terminal's stream." placeholder:"FORMAT"`
 	File    string `short:"o" help:"Where to write it: a file that does not exist yet, or - for standard output. By default the session's id with an ending." placeholder:"FILE"`
 	Sealed  bool   `help:"Leave the session's key out of a bundle: it proves what it cannot show."`
 	Request uint64 `help:"The number of the request whose result is written as csv." placeholder:"N"`
@@ -248,7 +249,8 @@ its public key proves it without the gateway (docs/recordings.md has the format)
 Examples:
   gatehouse sessions export s-… && gatehouse sessions verify --key gateway.pub s-….ghb
   gatehouse sessions export s-… --format jsonl -o - | jq .kind
-  gatehouse sessions export s-… --format csv --request 3 -o orders.csv`
+  gatehouse sessions export s-… --format csv --request 3 -o orders.csv
+  gatehouse sessions export s-… --format ocsf -o -`
 }
 
 func (c sessionsExportCommand) Validate() error {
@@ -264,9 +266,12 @@ func (c sessionsExportCommand) Validate() error {
 }
 
 func (c sessionsExportCommand) Run(ctx context.Context, s streams) (err error) {
+	if c.Format == "asciicast" { // no connector records terminals
+		return errors.New("asciicast is for sessions with a terminal, and this one has none: --format jsonl has everything that happened in it")
+	}
 	path := c.File
 	if path == "" {
-		path = c.ID + map[string]string{"bundle": bundleSuffix, "jsonl": ".jsonl", "csv": ".csv"}[c.Format]
+		path = c.ID + map[string]string{"bundle": bundleSuffix, "jsonl": ".jsonl", "csv": ".csv", "ocsf": ".ocsf.jsonl", "asciicast": ".cast"}[c.Format]
 	}
 	var out io.Writer = s.out
 	if path != "-" {
@@ -293,6 +298,8 @@ func (c sessionsExportCommand) Run(ctx context.Context, s streams) (err error) {
 		err = to.Flush()
 	case "csv":
 		err = c.csv(ctx, out)
+	case "ocsf":
+		err = c.ocsf(ctx, out)
 	default:
 		var dir string
 		if dir, err = c.dir(); err == nil {
@@ -370,6 +377,46 @@ func (c sessionsExportCommand) csv(ctx context.Context, out io.Writer) error {
 	}
 	w.Flush()
 	return w.Error()
+}
+
+// ocsf writes the session's requests as events of the Open Cybersecurity Schema Framework, a line each.
+func (c sessionsExportCommand) ocsf(ctx context.Context, out io.Writer) error {
+	entries, done, err := c.entries(ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	defer done()
+	m, to := ocsf.New(versionText()), bufio.NewWriter(out)
+	write := func(list []ocsf.Event) error {
+		for _, e := range list {
+			line, err := e.MarshalLine()
+			if err != nil {
+				return err
+			}
+			if _, err := to.Write(line); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var last time.Time
+	for e, err := range entries {
+		if err != nil {
+			return err
+		}
+		list, err := m.Entry(e)
+		if err == nil {
+			err = write(list)
+		}
+		if err != nil {
+			return err
+		}
+		last = e.Time
+	}
+	if err := write(m.End(last)); err != nil { // it is open
+		return err
+	}
+	return to.Flush()
 }
 
 type sessionsEraseCommand struct {

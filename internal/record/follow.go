@@ -29,6 +29,11 @@ var ErrGone = errors.New("the recordings before this place are not there any mor
 // After gives the entries of a journal that stand after a cursor, in order, until the end of what is written now; that
 // the last one is not whole is no error. An error is the last thing that it gives.
 func After(ctx context.Context, dir string, from Cursor) iter.Seq2[Followed, error] {
+	return after(ctx, dir, from, "")
+}
+
+// after is After of one session, or of all.
+func after(ctx context.Context, dir string, from Cursor, session string) iter.Seq2[Followed, error] {
 	return func(yield func(Followed, error) bool) {
 		list, err := segments(dir)
 		if err != nil {
@@ -47,7 +52,7 @@ func After(ctx context.Context, dir string, from Cursor) iter.Seq2[Followed, err
 			if !found {
 				break
 			}
-			if !s.after(ctx, start, yield) {
+			if !s.after(ctx, start, session, yield) {
 				return
 			}
 		}
@@ -57,8 +62,8 @@ func After(ctx context.Context, dir string, from Cursor) iter.Seq2[Followed, err
 	}
 }
 
-// after gives the entries of a segment from an offset on; false where the reader is to stop.
-func (s *segment) after(ctx context.Context, offset int64, yield func(Followed, error) bool) bool {
+// after gives the entries of a segment from an offset on, those of one session or of all; false where the reader is to stop.
+func (s *segment) after(ctx context.Context, offset int64, session string, yield func(Followed, error) bool) bool {
 	f, err := os.Open(s.path)
 	if err != nil {
 		yield(Followed{}, err)
@@ -79,6 +84,9 @@ func (s *segment) after(ctx context.Context, offset int64, yield func(Followed, 
 			yield(Followed{}, err)
 			return false
 		}
+		if session != "" && !isOf(whole, session) {
+			return true
+		}
 		e, err := decodeEntry(whole, s.keys)
 		if err != nil {
 			on = false
@@ -89,6 +97,12 @@ func (s *segment) after(ctx context.Context, offset int64, yield func(Followed, 
 		return on
 	})
 	return on
+}
+
+// isOf says whether an entry is one of a session.
+func isOf(whole []byte, session string) bool {
+	n := int(whole[1])
+	return n == len(session) && len(whole) >= 2+n && string(whole[2:2+n]) == session
 }
 
 // ReadAt gives the entry that stands at a place.

@@ -353,27 +353,27 @@ var ErrNoSession = errors.New("there is no such session in these recordings (`ga
 func Read(ctx context.Context, dir, session string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		found := false
-		for _, e := range scan(ctx, dir, false) {
-			if errors.Is(e.err, errTail) {
-				break
-			}
-			if e.err != nil {
-				yield(Entry{}, e.err)
-				return
-			}
-			if e.entry.Session != session {
-				continue
-			}
+		for f, err := range ReadFrom(ctx, dir, session, Cursor{}) {
 			found = true
-			if !yield(e.entry, nil) {
+			if !yield(f.Entry, err) || err != nil {
 				return
-			}
-			if e.entry.Closes() {
-				return // closed
 			}
 		}
 		if !found {
 			yield(Entry{}, fmt.Errorf("%w: %s", ErrNoSession, session))
+		}
+	}
+}
+
+// ReadFrom gives the entries of a session that stand after a cursor, in order, until its last one or until the end of what is
+// written now. Entries of other sessions are passed over without a look into them. An error is the last thing that it gives.
+func ReadFrom(ctx context.Context, dir, session string, from Cursor) iter.Seq2[Followed, error] {
+	return func(yield func(Followed, error) bool) {
+		last := false
+		for f, err := range after(ctx, dir, from, session) {
+			if last = err == nil && f.Closes(); !yield(f, err) || last {
+				return
+			}
 		}
 	}
 }

@@ -35,7 +35,7 @@ import (
 var schema string
 
 // format is raised when schema.sql or the marks change: an older index is made again.
-const format = "1"
+const format = "2"
 
 const (
 	// batch is how many requests are indexed in one transaction.
@@ -66,11 +66,12 @@ type memory struct {
 	principals map[string]int64
 	verdicts   map[hash]verdict     // by the body of the decision
 	waiting    map[requestKey]int64 // requests without an outcome yet
-	next       int64                // 0: not known
+	walks      map[string]walk
+	next       int64 // 0: not known
 }
 
 func newMemory() memory {
-	return memory{sessions: map[string]session{}, principals: map[string]int64{}, verdicts: map[hash]verdict{}, waiting: map[requestKey]int64{}}
+	return memory{sessions: map[string]session{}, principals: map[string]int64{}, verdicts: map[hash]verdict{}, waiting: map[requestKey]int64{}, walks: map[string]walk{}}
 }
 
 // maxMemory bounds each of its maps.
@@ -371,6 +372,7 @@ func Forget(ctx context.Context, dir, name string) (err error) {
 	}
 	for _, text := range []string{
 		"DELETE FROM words WHERE rowid IN (SELECT r.id FROM requests r JOIN sessions s ON s.id = r.session WHERE s.name = ?)",
+		"DELETE FROM places WHERE session = (SELECT id FROM sessions WHERE name = ?)",
 		"DELETE FROM requests WHERE session = (SELECT id FROM sessions WHERE name = ?)",
 		"DELETE FROM sessions WHERE name = ?",
 	} {
@@ -390,6 +392,7 @@ type writer struct {
 	words    *sql.Stmt
 	status   *sql.Stmt
 	mark     *sql.Stmt
+	place    *sql.Stmt
 }
 
 func (x *Index) begin(ctx context.Context) (*writer, error) {
@@ -407,6 +410,7 @@ func (x *Index) begin(ctx context.Context) (*writer, error) {
 	}{
 		{&w.request, "INSERT INTO requests (id, session, number, at, segment, offset, verdict) VALUES (?, ?, ?, ?, ?, ?, ?)"},
 		{&w.words, "INSERT INTO words (rowid, text, marks) VALUES (?, ?, ?)"},
+		{&w.place, "INSERT INTO places VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"},
 		{&w.mark, "INSERT INTO marks VALUES (?, ?) ON CONFLICT DO NOTHING"},
 		{&w.status, "UPDATE requests SET status = ? WHERE id = ?"},
 	} {
@@ -453,7 +457,7 @@ func (w *writer) entry(ctx context.Context, f record.Followed) error {
 			return fmt.Errorf("session %s, entry %d: %w", f.Session, f.Number, err)
 		}
 	}
-	return nil
+	return w.walked(ctx, f)
 }
 
 // textOf is what a request is found by: what its client sent, else what ran.

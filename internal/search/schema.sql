@@ -47,6 +47,18 @@ CREATE TABLE requests (
 ) STRICT;
 CREATE INDEX requests_at ON requests (at);
 
+-- Where sessions are in the recordings: their first and last entry, and one now and then. Columns is where the columns of the
+-- newest result are described by then; 0, 0: nowhere.
+CREATE TABLE places (
+    session         INTEGER NOT NULL,
+    at              INTEGER NOT NULL,
+    segment         INTEGER NOT NULL,
+    offset          INTEGER NOT NULL,
+    columns_segment INTEGER NOT NULL,
+    columns_offset  INTEGER NOT NULL,
+    PRIMARY KEY (session, at, segment, offset)
+) STRICT, WITHOUT ROWID;
+
 -- The words of each request, and in marks who asked, where, and its verdict. Nothing can be read back from it.
 CREATE VIRTUAL TABLE words USING fts5 (text, marks, content = '', contentless_delete = 1, detail = full,
     tokenize = "unicode61 remove_diacritics 2 tokenchars '_'");
