@@ -173,6 +173,16 @@ func (r *replay) text(at time.Time, ev record.Event) error {
 			r.say("+%s  notification on %s: %s", at.Sub(r.opened).Round(time.Millisecond), b.Channel, line(b.Payload, 120))
 			r.current = 0
 		}
+	case gate.LeftOut:
+		var b gate.LeftOutBody
+		if read(&b) {
+			r.about(ev.Request)
+			what := fmt.Sprintf("%d bytes", b.Bytes)
+			if b.Rows > 0 {
+				what = fmt.Sprintf("%d of %d rows (%d bytes)", b.Rows-b.Recorded, b.Rows, b.Bytes)
+			}
+			r.say("  | … the client got %s that are not recorded, sha256 of the whole result %s", what, b.SHA256)
+		}
 	case gate.StreamBytes:
 		var b gate.StreamBody
 		if read(&b) {

@@ -101,6 +101,9 @@ type Connection struct {
 	Groups []string
 	// Observe lets through what the policies would refuse or hold, and records what they say.
 	Observe bool
+	// Recording says what of its results is recorded; rows tells them apart.
+	Recording gate.Capture
+	rows      gate.RowCutter
 	// Options are what the connector read from the other keys.
 	Options any
 	Line    int
@@ -120,7 +123,7 @@ func (c *Connection) UnmarshalYAML(n *yaml.Node) error {
 	c.own = &yaml.Node{Kind: yaml.MappingNode, Line: n.Line, Column: n.Column, Tag: "!!map"}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		to := c.own
-		if slices.Contains([]string{"name", "kind", "tags", "groups", "observe"}, n.Content[i].Value) {
+		if slices.Contains([]string{"name", "kind", "tags", "groups", "observe", "recording"}, n.Content[i].Value) {
 			to = common
 		}
 		to.Content = append(to.Content, n.Content[i], n.Content[i+1])
@@ -131,6 +134,8 @@ func (c *Connection) UnmarshalYAML(n *yaml.Node) error {
 		Tags    []string `yaml:"tags"`
 		Groups  []string `yaml:"groups"`
 		Observe bool     `yaml:"observe"`
+
+		Recording gate.Capture `yaml:"recording"`
 	}
 	if err := strict.Decode(common, &v); err != nil {
 		return err
@@ -138,7 +143,7 @@ func (c *Connection) UnmarshalYAML(n *yaml.Node) error {
 	if !nameWord.MatchString(v.Name) {
 		return strict.Errorf(strict.Find(common, "name"), "the connection's name %q should be a word of small letters, digits, - and _, at most 63", v.Name)
 	}
-	c.Name, c.Kind, c.Tags, c.Groups, c.Observe = v.Name, v.Kind, v.Tags, v.Groups, v.Observe
+	c.Name, c.Kind, c.Tags, c.Groups, c.Observe, c.Recording = v.Name, v.Kind, v.Tags, v.Groups, v.Observe, v.Recording
 	return nil
 }
 
@@ -354,6 +359,12 @@ func (c *Config) checkConnections(n *yaml.Node, byKind map[string]gate.Connector
 		case c.Listen[one.Kind] == "" && !onHTTPS(kind):
 			return strict.Errorf(at, "connection %q needs listen.%s: add `listen: {%s: HOST:PORT}`", one.Name, one.Kind, one.Kind)
 		}
+		if one.Recording.Bounded {
+			one.rows, _ = kind.Decoder().(gate.RowCutter)
+			if one.rows == nil && one.Recording.Rows > 0 {
+				return strict.Errorf(strict.Find(at, "recording"), "connection %q: recording.results: rows=N is for connections whose results have rows: use all or none", one.Name)
+			}
+		}
 		var err error
 		if one.Options, err = kind.Decode(one.own); err != nil {
 			line, message := at.Line, err.Error()
@@ -468,7 +479,7 @@ func (c *Config) BaseURL() string {
 func (c *Config) Gate() []gate.Connection {
 	out := make([]gate.Connection, len(c.Connections))
 	for i, one := range c.Connections {
-		out[i] = gate.Connection{Name: one.Name, Kind: one.Kind, Tags: one.Tags, Groups: one.Groups, Options: one.Options, Observe: one.Observe}
+		out[i] = gate.Connection{Name: one.Name, Kind: one.Kind, Tags: one.Tags, Groups: one.Groups, Options: one.Options, Observe: one.Observe, Recording: one.Recording, Rows: one.rows}
 	}
 	return out
 }

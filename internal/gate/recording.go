@@ -17,6 +17,7 @@ const (
 	Approved      EventKind = "approval"
 	ResultSchema  EventKind = "result.schema"
 	ResultRows    EventKind = "result.rows"
+	LeftOut       EventKind = "result.left_out"
 	StreamBytes   EventKind = "stream.bytes"
 	Alerted       EventKind = "alert"
 	Notified      EventKind = "notification"

@@ -101,7 +101,7 @@ func (g *Gate) Open(ctx context.Context, o Opening) (*Session, error) {
 	if err != nil {
 		return nil, s.unrecorded(err)
 	}
-	s.recording = recording
+	s.recording = o.Connection.captured(recording)
 	if refusal := s.barred; refusal != nil {
 		_, err := s.recordIntent([]judged{{id: s.requestID(1), number: 1, refused: true, decided: s.decide(s.connectTouch())}}, refusal)
 		s.requests = 1

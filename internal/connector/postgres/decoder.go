@@ -42,6 +42,21 @@ func (decoder) Schema(data []byte) ([]gate.ResultColumn, error) {
 	return out, nil
 }
 
+// CutRows counts messages.
+func (decoder) CutRows(data []byte, limit int) (kept, rows int) {
+	for rest := data; len(rest) > 0; {
+		_, _, next, ok := frame(rest)
+		if !ok {
+			break
+		}
+		if rest = next; rows < limit {
+			kept = len(data) - len(rest)
+		}
+		rows++
+	}
+	return kept, rows
+}
+
 // Rows reads DataRow messages, and CopyData as rows of one cell. A value in binary format is shown decoded where its type is a plain one,
 // else as hex.
 func (decoder) Rows(schema []gate.ResultColumn, data []byte, limit int) ([][]*string, error) {
