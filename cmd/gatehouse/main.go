@@ -35,7 +35,7 @@ type commands struct {
 	Access        accessCommands       `cmd:"" help:"Get access for a short time, and look at who did."`
 	Notifications notificationCommands `cmd:"" help:"Try whether the places that are told of held requests are reached."`
 	Sessions      sessionCommands      `cmd:"" help:"See, replay and verify recorded sessions."`
-	Recordings    recordingsCommands   `cmd:"" help:"See how far recordings were shipped, and fetch them from where they were."`
+	Recordings    recordingsCommands   `cmd:"" help:"See how far recordings were shipped and streamed, how long they are kept, who looked at them."`
 	Version       versionCommand       `cmd:"" help:"Print the version."`
 
 	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`

@@ -16,11 +16,18 @@ import (
 type recordingsCommands struct {
 	Status recordingsStatusCommand `cmd:"" help:"Show how far recordings were shipped and streamed, and what is still to be."`
 	Fetch  recordingsFetchCommand  `cmd:"" help:"Copy what was shipped to a place into a folder."`
+
+	Expire  recordingsExpireCommand  `cmd:"" help:"Erase the sessions that are older than their connection's retention."`
+	Hold    recordingsHoldCommand    `cmd:"" help:"Keep sessions from being erased."`
+	Holds   recordingsHoldsCommand   `cmd:"" help:"List what is kept from being erased."`
+	Release recordingsReleaseCommand `cmd:"" help:"End a hold."`
+	Reviews recordingsReviewsCommand `cmd:"" help:"List who looked at which session."`
 }
 
 func (recordingsCommands) Help() string {
 	return `Examples:
   gatehouse recordings status
+  gatehouse recordings expire --dry-run
   gatehouse recordings fetch archive copy/ && gatehouse sessions verify --from copy/`
 }
 

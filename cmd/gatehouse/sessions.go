@@ -126,6 +126,9 @@ func (sessionsShowCommand) Help() string {
 }
 
 func (c sessionsShowCommand) Run(ctx context.Context, s streams) error {
+	if err := c.review(s, c.ID, "show"); err != nil {
+		return err
+	}
 	return c.replay(ctx, c.outputFlag, c.ID, &replay{out: s.out, rows: -1})
 }
 

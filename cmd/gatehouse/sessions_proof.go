@@ -6,7 +6,6 @@ import (
 	"crypto/ed25519"
 	"encoding/csv"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -269,6 +268,9 @@ func (c sessionsExportCommand) Run(ctx context.Context, s streams) (err error) {
 	if c.Format == "asciicast" { // no connector records terminals
 		return errors.New("asciicast is for sessions with a terminal, and this one has none: --format jsonl has everything that happened in it")
 	}
+	if err := c.review(s, c.ID, "export"); err != nil {
+		return err
+	}
 	path := c.File
 	if path == "" {
 		path = c.ID + map[string]string{"bundle": bundleSuffix, "jsonl": ".jsonl", "csv": ".csv", "ocsf": ".ocsf.jsonl", "asciicast": ".cast"}[c.Format]
@@ -433,14 +435,6 @@ Examples:
   gatehouse sessions erase s-… --reason "asked for by the data subject, case 4711"`
 }
 
-// erasure is a line of erased.jsonl.
-type erasure struct {
-	Session string    `json:"session"`
-	Time    time.Time `json:"time"`
-	By      string    `json:"by"`
-	Reason  string    `json:"reason"`
-}
-
 func (c sessionsEraseCommand) Run(ctx context.Context, s streams) error {
 	if strings.TrimSpace(c.Reason) == "" {
 		return errors.New("--reason is empty: say why the sessions are erased")
@@ -453,6 +447,10 @@ func (c sessionsEraseCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
+	holds, err := record.Holds(dir)
+	if err != nil {
+		return err
+	}
 	for _, id := range c.IDs { // none, where one of them cannot be
 		i := slices.IndexFunc(list, func(one record.Summary) bool { return one.ID == id })
 		switch {
@@ -461,34 +459,53 @@ func (c sessionsEraseCommand) Run(ctx context.Context, s streams) error {
 		case list[i].State == "open":
 			return fmt.Errorf("session %s is open: end it first (`gatehouse sessions kill %s`)", id, id)
 		}
+		if h := heldBy(holds, list[i]); h != nil {
+			return fmt.Errorf("session %s is held by %s since %s (%s): it is erased when the hold is released (`gatehouse recordings release %s`)", id, h.ID, h.Time.Format(time.DateOnly), h.Reason, h.ID)
+		}
 	}
-	by := "uid " + fmt.Sprint(os.Getuid())
-	if u, err := user.Current(); err == nil {
-		by = u.Username
-	}
-	f, err := os.OpenFile(filepath.Join(dir, "erased.jsonl"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
 	for _, id := range c.IDs {
-		line, err := json.Marshal(erasure{id, time.Now().UTC().Truncate(time.Second), by, c.Reason})
-		if err != nil {
+		if err := erase(ctx, dir, id, c.Reason); err != nil {
 			return err
-		}
-		if _, err := f.Write(append(line, '\n')); err != nil {
-			return err
-		}
-		if err := f.Sync(); err != nil {
-			return err
-		}
-		if err := record.Erase(dir, id); err != nil {
-			return err
-		}
-		if err := search.Forget(ctx, dir, id); err != nil {
-			return fmt.Errorf("session %s is erased, but the search index still has its words: %w: delete %s while no gateway runs", id, err, filepath.Join(dir, "search.db"))
 		}
 		fmt.Fprintf(s.out, "%s is erased\n", id)
 	}
 	return nil
+}
+
+// heldBy is the first hold that a session is under; nil where it is under none.
+func heldBy(holds []record.Hold, s record.Summary) *record.Hold {
+	for i := range holds {
+		if holds[i].Holds(s) {
+			return &holds[i]
+		}
+	}
+	return nil
+}
+
+// erase destroys a session's key, and notes before who did it and why.
+func erase(ctx context.Context, dir, id, reason string) error {
+	if err := record.NoteErasure(dir, record.Erasure{Session: id, Time: today(), By: who(), Reason: reason}); err != nil {
+		return err
+	}
+	if err := record.Erase(dir, id); err != nil {
+		return err
+	}
+	if err := search.Forget(ctx, dir, id); err != nil {
+		return fmt.Errorf("session %s is erased, but the search index still has its words: %w: delete %s while no gateway runs", id, err, filepath.Join(dir, "search.db"))
+	}
+	return nil
+}
+
+func today() time.Time { return time.Now().UTC().Truncate(time.Second) }
+
+// who is the user of the operating system that runs the command.
+func who() string {
+	by := "uid " + fmt.Sprint(os.Getuid())
+	if u, err := user.Current(); err == nil {
+		by = u.Username
+	}
+	if from := os.Getenv("SUDO_USER"); from != "" && from != by {
+		by += " (sudo by " + from + ")"
+	}
+	return by
 }

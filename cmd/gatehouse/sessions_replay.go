@@ -47,6 +47,9 @@ func (c sessionsReplayCommand) Validate() error {
 }
 
 func (c sessionsReplayCommand) Run(ctx context.Context, s streams) error {
+	if err := c.review(s, c.ID, "replay"); err != nil {
+		return err
+	}
 	r := &replay{out: s.out, rows: c.Rows, from: c.From}
 	if c.Speed > 0 {
 		r.pace = &pace{speed: c.Speed, idle: c.SkipIdle, sleep: pump.Wait}
@@ -195,6 +198,9 @@ func (c sessionsTailCommand) Run(ctx context.Context, s streams) error {
 	}
 	if first.Number == 0 {
 		return fmt.Errorf("%w: %s", record.ErrNoSession, c.ID)
+	}
+	if err := c.review(s, c.ID, "tail"); err != nil {
+		return err
 	}
 	out := bufio.NewWriter(s.out)
 	r := &replay{out: out, rows: c.Rows, since: last - min(last, c.N) + 1}

@@ -29,6 +29,7 @@ import (
 	"gatehouse/internal/identity"
 	"gatehouse/internal/notify"
 	"gatehouse/internal/secret"
+	"gatehouse/internal/ship"
 )
 
 // Default is the file that commands read where none is named.
@@ -101,6 +102,8 @@ type Connection struct {
 	Groups []string
 	// Observe lets through what the policies would refuse or hold, and records what they say.
 	Observe bool
+	// Retention is how long its recordings are kept; 0: as the recordings say.
+	Retention ship.Days
 	// Recording says what of its results is recorded; rows tells them apart.
 	Recording gate.Capture
 	rows      gate.RowCutter
@@ -123,7 +126,7 @@ func (c *Connection) UnmarshalYAML(n *yaml.Node) error {
 	c.own = &yaml.Node{Kind: yaml.MappingNode, Line: n.Line, Column: n.Column, Tag: "!!map"}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		to := c.own
-		if slices.Contains([]string{"name", "kind", "tags", "groups", "observe", "recording"}, n.Content[i].Value) {
+		if slices.Contains([]string{"name", "kind", "tags", "groups", "observe", "recording", "retention"}, n.Content[i].Value) {
 			to = common
 		}
 		to.Content = append(to.Content, n.Content[i], n.Content[i+1])
@@ -136,6 +139,7 @@ func (c *Connection) UnmarshalYAML(n *yaml.Node) error {
 		Observe bool     `yaml:"observe"`
 
 		Recording gate.Capture `yaml:"recording"`
+		Retention ship.Days    `yaml:"retention"`
 	}
 	if err := strict.Decode(common, &v); err != nil {
 		return err
@@ -143,7 +147,7 @@ func (c *Connection) UnmarshalYAML(n *yaml.Node) error {
 	if !nameWord.MatchString(v.Name) {
 		return strict.Errorf(strict.Find(common, "name"), "the connection's name %q should be a word of small letters, digits, - and _, at most 63", v.Name)
 	}
-	c.Name, c.Kind, c.Tags, c.Groups, c.Observe, c.Recording = v.Name, v.Kind, v.Tags, v.Groups, v.Observe, v.Recording
+	c.Name, c.Kind, c.Tags, c.Groups, c.Observe, c.Recording, c.Retention = v.Name, v.Kind, v.Tags, v.Groups, v.Observe, v.Recording, v.Retention
 	return nil
 }
 

@@ -20,6 +20,8 @@ type Recordings struct {
 	Ship []ship.Target `yaml:"ship"`
 	// Streams are where events go as they are recorded.
 	Streams []stream.Target `yaml:"streams"`
+	// Retention is how long recordings are kept, of connections that do not say it themselves; 0: for ever.
+	Retention ship.Days `yaml:"retention"`
 	// SegmentAge is how old a segment gets before it ends and is shipped.
 	SegmentAge Duration `yaml:"segment_age"`
 }
@@ -94,4 +96,14 @@ func (c *Config) checkRecordings(n *yaml.Node) error {
 		seen[t.Name], seen[t.To] = true, true
 	}
 	return nil
+}
+
+// Retention is how long the recordings of a connection are kept; 0: for ever.
+func (c *Config) Retention(connection string) time.Duration {
+	for _, one := range c.Connections {
+		if one.Name == connection && one.Retention > 0 {
+			return time.Duration(one.Retention)
+		}
+	}
+	return time.Duration(c.Recordings.Retention)
 }
