@@ -237,7 +237,10 @@ func (m *Mapper) request(number uint64) *request {
 	return nil
 }
 
-func (m *Mapper) database() bool { return m.info.Protocol != "http" }
+// database says whether what is asked is asked of a database.
+func (m *Mapper) database() bool {
+	return slices.Contains([]string{"postgres", "mysql", "mongodb"}, m.info.Protocol)
+}
 
 // event is what all have.
 func (m *Mapper) event(at time.Time, uid string) Event {

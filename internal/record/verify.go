@@ -285,7 +285,7 @@ func (j *Journal) recover() error {
 			v.add(at, e.entry)
 			end = -1
 		}
-		if v.segment != s { // it has no entry
+		if v.segment != s && end != 0 { // it has no entry; where its header was torn, it is begun anew
 			v.begin(place{s, 0})
 		}
 	}
