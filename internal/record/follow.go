@@ -35,7 +35,7 @@ func After(ctx context.Context, dir string, from Cursor) iter.Seq2[Followed, err
 // after is After of one session, or of all.
 func after(ctx context.Context, dir string, from Cursor, session string) iter.Seq2[Followed, error] {
 	return func(yield func(Followed, error) bool) {
-		list, err := segments(dir)
+		list, err := segmentsFrom(dir, from.Segment)
 		if err != nil {
 			yield(Followed{}, err)
 			return
@@ -115,7 +115,7 @@ func ReadAt(ctx context.Context, dir string, at Cursor) (Entry, error) {
 
 // Size is how many bytes of a journal are after a cursor; below 0 where its segment ends before it.
 func Size(dir string, from Cursor) (int64, error) {
-	list, err := segments(dir)
+	list, err := segmentsFrom(dir, from.Segment)
 	if err != nil {
 		return 0, err
 	}

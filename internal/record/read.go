@@ -76,6 +76,26 @@ func segments(dir string) ([]*segment, error) {
 	return out, nil
 }
 
+// segmentsFrom are those of a folder from a number on. Where that one is there it costs the same however many there are before it.
+func segmentsFrom(dir string, from uint64) ([]*segment, error) {
+	keys := newKeyring(dir)
+	var out []*segment
+	for seq := from; from > 0; seq++ {
+		path := segmentPath(dir, seq)
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		out = append(out, &segment{path: path, seq: seq, keys: keys})
+	}
+	if len(out) == 0 {
+		return segments(dir)
+	}
+	out[len(out)-1].last = true
+	return out, nil
+}
+
 // scan reads a segment's entries in order. After an error it ends.
 func (s *segment) scan(ctx context.Context) iter.Seq2[place, entryOrError] {
 	return func(yield func(place, entryOrError) bool) {
