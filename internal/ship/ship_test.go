@@ -39,6 +39,7 @@ type gateway struct {
 	n       int
 	log     *recordtest.Log
 	clock   *recordtest.Clock
+	silence time.Duration
 	stop    func()
 }
 
@@ -46,7 +47,7 @@ func newGateway(t testing.TB) *gateway {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(nil)
 	must(t, err)
-	g := &gateway{t: t, dir: t.TempDir(), key: key, log: &recordtest.Log{}, clock: recordtest.NewClock()}
+	g := &gateway{t: t, dir: t.TempDir(), key: key, log: &recordtest.Log{}, clock: recordtest.NewClock(), silence: recordtest.Patience}
 	g.open()
 	t.Cleanup(func() {
 		g.end()
@@ -93,7 +94,7 @@ func (g *gateway) ended() (n int) {
 // ship begins to ship; end ends it.
 func (g *gateway) ship(targets ...ship.Target) {
 	g.t.Helper()
-	s, err := ship.New(ship.Options{Dir: g.dir, Targets: targets, Log: slog.New(slog.NewTextHandler(g.log, nil)), Now: g.clock.Now, Wait: g.clock.Wait, Silence: 300 * time.Millisecond})
+	s, err := ship.New(ship.Options{Dir: g.dir, Targets: targets, Log: slog.New(slog.NewTextHandler(g.log, nil)), Now: g.clock.Now, Wait: g.clock.Wait, Silence: g.silence})
 	must(g.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -336,6 +337,9 @@ func TestBucketFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGateway(t)
+			if name == "silent" {
+				g.silence = 300 * time.Millisecond
+			}
 			target := inBucket(t, server, "s3://recordings/"+strings.ReplaceAll(name, " ", "-"))
 			g.fill(2)
 			g.ship(target)
