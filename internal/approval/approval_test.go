@@ -573,3 +573,38 @@ func TestEscalation(t *testing.T) {
 		t.Errorf("one group stands for two: %+v %v", v, err)
 	}
 }
+
+// TestSweep: what is late ends, also where somebody cannot be told of what escalates, and an approval that was not used in
+// its time.
+func TestSweep(t *testing.T) {
+	b, c := book(t)
+	ctx := context.Background()
+	h := asked()
+	h.Needs = []policy.Approval{{Policy: "p", Group: "dba", Quorum: 1, Escalate: "owners", After: 60}}
+	pending := open(t, b, h)
+	other := asked()
+	other.Hash = "another"
+	approved := open(t, b, other)
+	if _, err := b.Decide(ctx, person("ada", "dba"), approved, Said{Approve: true}); err != nil {
+		t.Fatal(err)
+	}
+	state := func(id string) string {
+		v, err := b.Get(ctx, person("ada", "dba"), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.State
+	}
+	c.advance(2 * time.Minute)
+	if err := b.Sweep(ctx); err != nil || state(pending) != "pending" || len(b.escalating) != 0 {
+		t.Errorf("%v %s %v", err, state(pending), b.escalating)
+	}
+	b.escalating["ap-gone"] = c.now() // one that cannot be told of
+	c.advance(20 * time.Minute)
+	if err := b.Sweep(ctx); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("nobody says that one could not be told of: %v", err)
+	}
+	if state(pending) != "expired" || state(approved) != "expired" {
+		t.Errorf("they are %s and %s", state(pending), state(approved))
+	}
+}
