@@ -58,8 +58,10 @@ type demo struct {
 	dir    string
 	issuer *issuer.Issuer
 	api    *api
+	rpc    *rpc
 	store  login.Store
 	https  int
+	grpc   int
 	pg     int
 	raw    []string
 }
@@ -91,6 +93,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer stop()
 	defer d.api.server.Close()
+	defer d.rpc.server.Stop()
 	if err := d.identities(); err != nil {
 		return err
 	}
@@ -197,7 +200,13 @@ func (d *demo) config(c *cluster.Cluster, password string) error {
 	}); err != nil {
 		return err
 	}
+	if d.grpc, err = port(8444); err != nil {
+		return err
+	}
 	if d.api, err = d.startAPI(); err != nil {
+		return err
+	}
+	if d.rpc, err = d.startRPC(); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(d.path("policies"), 0o700); err != nil {
@@ -207,7 +216,7 @@ func (d *demo) config(c *cluster.Cluster, password string) error {
 		return err
 	}
 	text := fmt.Sprintf(`# The demo's configuration; it is written anew at each start.
-listen: {https: "127.0.0.1:%d", postgres: "127.0.0.1:%d"}
+listen: {https: "127.0.0.1:%d", grpc: "127.0.0.1:%d", postgres: "127.0.0.1:%d"}
 url: https://localhost:%d
 tls: {self_signed: true}
 issuers:
@@ -229,8 +238,8 @@ connections:
     password: {file: %q}
     groups: [ai-agents]
     labels: %s
-%s`, d.https, d.pg, d.https, d.issuer.URL(), audience, issuer.ObjectID("group ai-agents"), issuer.ObjectID("group dba"), client,
-		c.URL(shop.Role, "", "shop"), d.path("database.password"), shop.Labels, d.api.config(d.path("api.secret")))
+%s%s`, d.https, d.grpc, d.pg, d.https, d.issuer.URL(), audience, issuer.ObjectID("group ai-agents"), issuer.ObjectID("group dba"), client,
+		c.URL(shop.Role, "", "shop"), d.path("database.password"), shop.Labels, d.api.config(d.path("api.secret")), d.rpc.config(d.path("api.secret")))
 	return errors.Join(
 		os.WriteFile(d.path("database.password"), []byte(password+"\n"), 0o600),
 		os.WriteFile(d.path("agent.secret"), []byte(d.issuer.Secret(agent)+"\n"), 0o600),
@@ -246,7 +255,7 @@ func (d *demo) policies() error {
 	if !errors.Is(err1, os.ErrNotExist) && (err1 != nil || err2 != nil || !bytes.Equal(now, before)) {
 		return err1
 	}
-	return errors.Join(os.WriteFile(copied, deploy.Starter, 0o600), os.WriteFile(file, deploy.Starter, 0o600), fresh(d.path("policies/api.cedar"), apiPolicies))
+	return errors.Join(os.WriteFile(copied, deploy.Starter, 0o600), os.WriteFile(file, deploy.Starter, 0o600), fresh(d.path("policies/api.cedar"), apiPolicies), fresh(d.path("policies/rpc.cedar"), rpcPolicies))
 }
 
 // fresh writes a file where there is none.
@@ -290,7 +299,7 @@ func (d *demo) identities() error {
 		{"GATEHOUSE_CONFIG", d.path("gatehouse.yaml")}, {"GATEHOUSE_HOME", d.path("home")}, {"GATEHOUSE_PROFILE", person},
 		{"PGHOST", "localhost"}, {"PGPORT", fmt.Sprint(d.pg)}, {"PGDATABASE", "shop"}, {"PGUSER", "agent"},
 		{"PGSSLMODE", "verify-full"}, {"PGSSLROOTCERT", d.path("tls.crt")}, {"PGPASSFILE", d.path("agent.pgpass")}, {"PSQLRC", "/dev/null"},
-		{"SHOP_API", fmt.Sprintf("https://localhost:%d/http/shop-api", d.https)}, {"CURL_CA_BUNDLE", d.path("tls.crt")}, {"AGENT", "@" + d.path("agent.header")},
+		{"SHOP_RPC", fmt.Sprintf("https://localhost:%d", d.grpc)}, {"SHOP_API", fmt.Sprintf("https://localhost:%d/http/shop-api", d.https)}, {"CURL_CA_BUNDLE", d.path("tls.crt")}, {"AGENT", "@" + d.path("agent.header")},
 	} {
 		fmt.Fprintf(&env, "export %s=%s\n", one[0], quote(one[1]))
 	}

@@ -90,6 +90,11 @@ var shown = []step{
 		fails:   true,
 		want:    []string{`"code":"policy_denied"`, "reveal field shop-api/customers#$..email"},
 	},
+	{
+		title:   "A gRPC service: the same, by its descriptors. grpcurl does it too; curl sends the five bytes of a frame and a message, customer 2.",
+		command: `printf '\000\000\000\000\002\010\002' | curl -sS --fail -H "$AGENT" -H 'content-type: application/grpc' -H 'te: trailers' --data-binary @- "$SHOP_RPC/shop.v1.Customers/Get" | tr -cd '[:print:]'`,
+		want:    []string{"j***@***.invalid", "Amiens"},
+	},
 }
 
 const update = `psql -c "UPDATE orders SET status = 'refunded' WHERE id = %d"`

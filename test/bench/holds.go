@@ -34,7 +34,7 @@ type heldClient struct {
 func (b *bed) holds(ctx context.Context) error {
 	const count = 1000
 	b.end()
-	pid, end, err := serve(b.dir)
+	pid, end, err := serve(b.dir, "postgres")
 	if err != nil {
 		return err
 	}

@@ -292,7 +292,7 @@ func (b *bed) crowd(ctx context.Context) error {
 		live      bool
 	}{{"idle, logged in", b.plain, 5000, false}, {"idle, logged in, TLS", b.tls, 1000, false}, {"with a database session", b.plain, 500, true}} {
 		b.end() // each begins with a gateway that has held no others
-		pid, end, err := serve(b.dir)
+		pid, end, err := serve(b.dir, "postgres")
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,7 @@
 // Command bench measures what the gateway adds, in paired runs: every round sends the same statement direct
 // and through the gateway, in random order, so that the noise of the machine hits both alike.
 //
-//	go run ./test/bench [-only statements|pgbench|scans|sessions|holds|simulate|search|bed] [-rounds 5000] [-gatehouse bin/gatehouse] [-dir FOLDER]
+//	go run ./test/bench [-only statements|pgbench|scans|sessions|holds|simulate|search|grpc|bed] [-rounds 5000] [-gatehouse bin/gatehouse] [-dir FOLDER]
 //
 // The folder's disk is the one that recordings are synced to.
 package main
@@ -35,7 +35,7 @@ import (
 var (
 	rounds    = flag.Int("rounds", 5000, "pairs of each case")
 	gatehouse = flag.String("gatehouse", "bin/gatehouse", "the binary to measure")
-	only      = flag.String("only", "", "statements, pgbench, scans, sessions, holds, simulate or search, all by default; bed: start everything, print the DSNs, wait")
+	only      = flag.String("only", "", "statements, pgbench, scans, sessions, holds, simulate, search or grpc, all by default; bed: start everything, print the DSNs, wait")
 	requests  = flag.Int("requests", 1_000_000, "how many are recorded for simulate")
 	keep      = flag.String("keep", "", "record those for simulate in this folder, and leave them there")
 	folder    = flag.String("dir", "", "where the database and the recordings are; a temporary folder by default")
@@ -44,6 +44,10 @@ var (
 func main() {
 	if len(os.Args) == 5 && os.Args[1] == "relay" {
 		fmt.Fprintln(os.Stderr, "bench: the relay:", relay(os.Args[2], os.Args[3], os.Args[4] == "true"))
+		os.Exit(1)
+	}
+	if len(os.Args) == 3 && os.Args[1] == "rpc" {
+		fmt.Fprintln(os.Stderr, "bench: the gRPC service:", serveRPC(os.Args[2]))
 		os.Exit(1)
 	}
 	flag.Parse()
@@ -159,7 +163,12 @@ func run(ctx context.Context) error {
 			return fmt.Errorf("search: %w", err)
 		}
 	}
-	if *only == "simulate" || *only == "search" {
+	if *only == "" || *only == "grpc" {
+		if err := rpcs(ctx, filepath.Join(dir, "grpc")); err != nil {
+			return fmt.Errorf("grpc: %w", err)
+		}
+	}
+	if *only == "simulate" || *only == "search" || *only == "grpc" {
 		return nil
 	}
 	b, stop, err := start(ctx, dir)
@@ -410,7 +419,7 @@ connections:
 			return fail(err)
 		}
 	}
-	pid, end, err := serve(dir)
+	pid, end, err := serve(dir, "postgres")
 	if err != nil {
 		return fail(err)
 	}
@@ -433,8 +442,8 @@ connections:
 	return b, stop, nil
 }
 
-// serve starts the gateway and waits until it serves.
-func serve(dir string) (pid int, stop func(), err error) {
+// serve starts the gateway and waits until it serves on a listener.
+func serve(dir, listener string) (pid int, stop func(), err error) {
 	cmd := exec.Command(*gatehouse, "serve", "--config", filepath.Join(dir, "gatehouse.yaml"))
 	log, err := cmd.StderrPipe()
 	if err != nil {
@@ -448,7 +457,7 @@ func serve(dir string) (pid int, stop func(), err error) {
 	var seen []string
 	for lines.Scan() {
 		seen = append(seen, lines.Text())
-		if strings.Contains(lines.Text(), "listener=postgres") {
+		if strings.Contains(lines.Text(), "listener="+listener) {
 			go func() {
 				for lines.Scan() {
 					if strings.Contains(lines.Text(), "level=ERROR") {

@@ -171,31 +171,31 @@ func (c *call) unary(ctx context.Context, stream grpc.ServerStream) error {
 			return err
 		}
 	}
-	return c.answer(stream, out.b, header)
-}
-
-// answer gives one message of the service to the client: masked, and recorded before the client has it.
-func (c *call) answer(stream grpc.ServerStream, b []byte, header metadata.MD) error {
-	shown := b
-	if len(c.method.Answered) > 0 {
-		var err error
-		if shown, err = c.use.plan.Mask(make([]byte, 0, len(b)+64), b, c.method.Output); err != nil {
-			return &withheldError{"The service's answer is not what its descriptors say, so nothing of it is shown: " + reason(err) + ".", "Tell the service's owner."}
-		}
-	}
-	events, err := c.note(fromService, shown, c.method.Output, header)
+	shown, events, err := c.answer(out.b, header)
 	if err != nil {
 		return err
 	}
-	if limit := c.entry.Limit().Rows; limit > 0 && c.record.messages > uint64(limit) {
-		return &gate.Refusal{Code: gate.LimitExceeded, Reason: fmt.Sprintf("A policy lets the call give back %d messages.", limit), Remedy: "Ask for less at a time."}
-	}
-	if len(events) > 0 {
-		if err := c.entry.Record(events...); err != nil {
-			return err
-		}
+	if err := c.entry.Close(c.outcome(codes.OK.String(), ""), events...); err != nil { // what follows is the client's part
+		return err
 	}
 	return stream.SendMsg(&frame{shown})
+}
+
+// answer is one message of the service as the client gets it: masked, with what has to be recorded before.
+func (c *call) answer(b []byte, header metadata.MD) (shown []byte, events []gate.Event, err error) {
+	shown = b
+	if len(c.method.Answered) > 0 {
+		if shown, err = c.use.plan.Mask(make([]byte, 0, len(b)+64), b, c.method.Output); err != nil {
+			return nil, nil, &withheldError{"The service's answer is not what its descriptors say, so nothing of it is shown: " + reason(err) + ".", "Tell the service's owner."}
+		}
+	}
+	if events, err = c.note(fromService, shown, c.method.Output, header); err != nil {
+		return nil, nil, err
+	}
+	if limit := c.entry.Limit().Rows; limit > 0 && c.record.messages > uint64(limit) {
+		return nil, nil, &gate.Refusal{Code: gate.LimitExceeded, Reason: fmt.Sprintf("A policy lets the call give back %d messages.", limit), Remedy: "Ask for less at a time."}
+	}
+	return shown, events, nil
 }
 
 // streams relays a call of many requests, many answers, or both.
@@ -300,7 +300,14 @@ func (c *call) answers(stream grpc.ServerStream, up grpc.ClientStream) (err erro
 			}
 			return lostOr(err, false)
 		}
-		if err := c.answer(stream, f.b, header); err != nil {
+		shown, events, err := c.answer(f.b, header)
+		if err == nil && len(events) > 0 {
+			err = c.entry.Record(events...)
+		}
+		if err == nil {
+			err = stream.SendMsg(&frame{shown})
+		}
+		if err != nil {
 			return err
 		}
 		if !c.method.ServerStreams { // the end of the stream says how it went

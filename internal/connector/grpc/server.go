@@ -34,6 +34,7 @@ const (
 	idleTime   = 5 * time.Minute
 	pulseTime  = time.Minute // of silence of a client, after which it is asked whether it is there
 	leastPulse = 10 * time.Second
+	workers    = 64 // goroutines that are kept for calls, so that their stacks need not grow for each; more are made where they do not do
 )
 
 // server answers gRPC clients for every connection of this kind.
@@ -103,7 +104,7 @@ func (s *server) Serve(ctx context.Context, l net.Listener) error {
 	defer stop()
 	go s.pool.Run(running)
 	g := grpc.NewServer(
-		grpc.Creds(newClients(s.tls.Clone(), s.plain)), grpc.UnknownServiceHandler(s.handle), grpc.ForceServerCodecV2(codec{}), grpc.WaitForHandlers(true),
+		grpc.Creds(newClients(s.tls.Clone(), s.plain)), grpc.UnknownServiceHandler(s.handle), grpc.ForceServerCodecV2(codec{}), grpc.WaitForHandlers(true), grpc.NumStreamWorkers(workers),
 		grpc.MaxRecvMsgSize(max(s.most, 1024)), grpc.MaxSendMsgSize(math.MaxInt32), grpc.MaxConcurrentStreams(maxStreams), grpc.MaxHeaderListSize(maxHeaders), grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTime, Time: pulseTime, Timeout: pingWait}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: leastPulse, PermitWithoutStream: true}))

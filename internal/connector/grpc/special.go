@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -110,7 +111,7 @@ func (t *target) reflection(w *world, slice *policy.Slice) (*shown, error) {
 	if err != nil {
 		return nil, fmt.Errorf("descriptors for reflection: %w", err)
 	}
-	s = &shown{reflection.NewServerV1(reflection.ServerOptions{Services: services(names), DescriptorResolver: files, ExtensionResolver: new(protoregistry.Types)})}
+	s = &shown{reflection.NewServerV1(reflection.ServerOptions{Services: services(names), DescriptorResolver: known{files}, ExtensionResolver: new(protoregistry.Types)})}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.shown) >= maxShown {
@@ -118,6 +119,27 @@ func (t *target) reflection(w *world, slice *policy.Slice) (*shown, error) {
 	}
 	w.shown[slice.Key()] = s
 	return s, nil
+}
+
+// known are the descriptors of a service with those of the gateway's own refusals, so that a client can show them.
+type known struct{ *protoregistry.Files }
+
+func (k known) FindFileByPath(path string) (protoreflect.FileDescriptor, error) {
+	f, err := k.Files.FindFileByPath(path)
+	if own := errdetails.File_google_rpc_error_details_proto; err != nil && path == own.Path() {
+		return own, nil
+	}
+	return f, err
+}
+
+func (k known) FindDescriptorByName(name protoreflect.FullName) (protoreflect.Descriptor, error) {
+	d, err := k.Files.FindDescriptorByName(name)
+	if own := errdetails.File_google_rpc_error_details_proto; err != nil && name.Parent() == own.Package() {
+		if m := own.Messages().ByName(name.Name()); m != nil {
+			return m, nil
+		}
+	}
+	return d, err
 }
 
 const maxShown = 64 // remembered: each has descriptors of its own
