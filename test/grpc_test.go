@@ -463,7 +463,7 @@ func TestGRPCRefusals(t *testing.T) {
 	_, err = c.Update(t.Context(), &shoprpc.UpdateRequest{Customer: &shoprpc.Customer{Photo: make([]byte, 5<<20)}})
 	refusedWith(t, err, codes.ResourceExhausted)
 	_, err = c.Update(t.Context(), &shoprpc.UpdateRequest{Customer: &shoprpc.Customer{Photo: make([]byte, 60<<20)}}, grpc.UseCompressor(gzip.Name))
-	refusedWith(t, err, codes.ResourceExhausted)
+	refusedWith(t, err, codes.ResourceExhausted, "more than 4194304 bytes", "max_message")
 	if most := 300; r.memory() > most {
 		t.Errorf("it took %d MiB of memory, more than %d", r.memory(), most)
 	}
@@ -709,6 +709,8 @@ func TestGRPCRecording(t *testing.T) {
 		"sessions", "replay", id))
 	eventually(t, "it is found", func() bool { return strings.Contains(r.cli("", "sessions", "search", "Customers/Import").out, id) })
 	r.ok("", []string{"permit"}, "policy", "explain", id+".1")
+	r.ok("", []string{"permit"}, "policy", "explain", "--principal", agentID, "--group", "ai-agents", "--connection", "shop-rpc", "--action", "call", "--resource", "shop.v1.Customers/Get")
+	r.ok("", []string{"ai-agents", "masked"}, "policy", "who-can", "read", "shop-rpc/shop.v1.Customers/Get#shop.v1.Customer.email")
 }
 
 func TestGRPCPlaintext(t *testing.T) {

@@ -46,6 +46,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench: the relay:", relay(os.Args[2], os.Args[3], os.Args[4] == "true"))
 		os.Exit(1)
 	}
+	if len(os.Args) == 4 && os.Args[1] == "rpc" {
+		fmt.Fprintln(os.Stderr, "bench: the gRPC relay:", relayRPC(os.Args[2], os.Args[3]))
+		os.Exit(1)
+	}
 	if len(os.Args) == 3 && os.Args[1] == "rpc" {
 		fmt.Fprintln(os.Stderr, "bench: the gRPC service:", serveRPC(os.Args[2]))
 		os.Exit(1)

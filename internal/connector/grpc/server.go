@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	"gatehouse/internal/gate"
 	"gatehouse/internal/grpcguard"
@@ -205,25 +206,26 @@ func (c *call) serve(stream grpc.ServerStream, md metadata.MD, client string, id
 	return c.send(ctx, stream)
 }
 
-// readOne reads the one request that a method has. An error is for the client at once: there is nothing to be decided.
+// readOne reads the one request that a method has. Its error is that of a client that left.
 func (c *call) readOne(stream grpc.ServerStream) error {
-	var f frame
-	switch err := stream.RecvMsg(&f); {
+	var f, more frame
+	err := stream.RecvMsg(&f)
+	switch {
 	case errors.Is(err, io.EOF):
 		c.refuse(gate.NotUnderstood, codes.OK, "The call has no request.", "Send one.")
-		return nil
+	case err == nil && len(f.b) > c.target.options.MaxMessage, status.Code(err) == codes.ResourceExhausted:
+		c.refusal = c.tooLarge()
+	case err != nil && stream.Context().Err() == nil:
+		c.refuse(gate.NotUnderstood, codes.OK, "The request cannot be read: it is cut off, or compressed in a way that is not known.", "Send it whole, uncompressed or with gzip.")
 	case err != nil:
-		return err // the library's own status: too large, not decompressed, cancelled
-	}
-	if len(f.b) > c.target.options.MaxMessage {
-		return refusal(c.tooLarge(), codes.OK, "")
-	}
-	c.read(f.b)
-	var more frame
-	if err := stream.RecvMsg(&more); err == nil {
-		c.refuse(gate.NotUnderstood, codes.OK, "The call has several requests, and its method takes one.", "Send one.")
-	} else if !errors.Is(err, io.EOF) {
 		return err
+	default:
+		c.read(f.b)
+		if err := stream.RecvMsg(&more); err == nil {
+			c.refuse(gate.NotUnderstood, codes.OK, "The call has several requests, and its method takes one.", "Send one.")
+		} else if !errors.Is(err, io.EOF) {
+			return err
+		}
 	}
 	return nil
 }
