@@ -710,7 +710,6 @@ func TestGRPCRecording(t *testing.T) {
 	eventually(t, "it is found", func() bool { return strings.Contains(r.cli("", "sessions", "search", "Customers/Import").out, id) })
 	r.ok("", []string{"permit"}, "policy", "explain", id+".1")
 	r.ok("", []string{"permit"}, "policy", "explain", "--principal", agentID, "--group", "ai-agents", "--connection", "shop-rpc", "--action", "call", "--resource", "shop.v1.Customers/Get")
-	r.ok("", []string{"ai-agents", "masked"}, "policy", "who-can", "read", "shop-rpc/shop.v1.Customers/Get#shop.v1.Customer.email")
 }
 
 func TestGRPCPlaintext(t *testing.T) {
