@@ -206,7 +206,8 @@ func (c *call) serve(stream grpc.ServerStream, md metadata.MD, client string, id
 	return c.send(ctx, stream)
 }
 
-// readOne reads the one request that a method has. Its error is that of a client that left.
+// readOne reads the one request that a method has. Its error is that of a client that left. Where the library refuses a
+// message (too large, not decompressed) it has told the client so itself, and the call is recorded as refused.
 func (c *call) readOne(stream grpc.ServerStream) error {
 	var f, more frame
 	err := stream.RecvMsg(&f)
