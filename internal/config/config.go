@@ -104,9 +104,9 @@ type Connection struct {
 	Observe bool
 	// Retention is how long its recordings are kept; 0: as the recordings say.
 	Retention ship.Days
-	// Recording says what of its results is recorded; rows tells them apart.
+	// Recording says what of its results is recorded; results reads them.
 	Recording gate.Capture
-	rows      gate.RowCutter
+	results   gate.ResultDecoder
 	// Options are what the connector read from the other keys.
 	Options any
 	Line    int
@@ -363,10 +363,10 @@ func (c *Config) checkConnections(n *yaml.Node, byKind map[string]gate.Connector
 		case c.Listen[one.Kind] == "" && !onHTTPS(kind):
 			return strict.Errorf(at, "connection %q needs listen.%s: add `listen: {%s: HOST:PORT}`", one.Name, one.Kind, one.Kind)
 		}
-		if one.Recording.Bounded {
-			one.rows, _ = kind.Decoder().(gate.RowCutter)
-			if one.rows == nil && one.Recording.Rows > 0 {
-				return strict.Errorf(strict.Find(at, "recording"), "connection %q: recording.results: rows=N is for connections whose results have rows: use all or none", one.Name)
+		if one.Recording != (gate.Capture{}) {
+			one.results = kind.Decoder()
+			if err := one.Recording.Check(one.results); err != nil {
+				return strict.Errorf(strict.Find(at, "recording"), "connection %q: %v", one.Name, err)
 			}
 		}
 		var err error
@@ -483,7 +483,7 @@ func (c *Config) BaseURL() string {
 func (c *Config) Gate() []gate.Connection {
 	out := make([]gate.Connection, len(c.Connections))
 	for i, one := range c.Connections {
-		out[i] = gate.Connection{Name: one.Name, Kind: one.Kind, Tags: one.Tags, Groups: one.Groups, Options: one.Options, Observe: one.Observe, Recording: one.Recording, Rows: one.rows}
+		out[i] = gate.Connection{Name: one.Name, Kind: one.Kind, Tags: one.Tags, Groups: one.Groups, Options: one.Options, Observe: one.Observe, Recording: one.Recording, Results: one.results}
 	}
 	return out
 }

@@ -1,8 +1,10 @@
 package gate
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"strconv"
@@ -58,6 +60,12 @@ type RowCutter interface {
 	CutRows(data []byte, limit int) (kept int, rows int)
 }
 
+// ValueFinder is a ResultDecoder that finds values, so that stars can stand in their places.
+type ValueFinder interface {
+	// Values calls each with every value in the data of a ResultRows event, a part of data itself.
+	Values(data []byte, each func(value []byte))
+}
+
 // LeftOutBody is the body of LeftOut: what the client got of a result that is recorded in part, or not at all.
 type LeftOutBody struct {
 	// Rows and Recorded are how many rows the client got, and how many of them are here; of what has no rows, 0.
@@ -73,7 +81,8 @@ type LeftOutBody struct {
 type capturing struct {
 	Recording
 	capture Capture
-	cutter  RowCutter // nil: what is recorded has no rows
+	cutter  RowCutter   // nil: what is recorded has no rows
+	values  ValueFinder // nil: it has no values that could be told apart, and no result is recorded where they would have to be
 
 	mu   sync.Mutex
 	open map[uint64]*captured // by request
@@ -92,7 +101,10 @@ func (c Connection) captured(r Recording) Recording {
 	if c.Recording == (Capture{}) {
 		return r
 	}
-	return &capturing{Recording: r, capture: c.Recording, cutter: c.Rows, open: map[uint64]*captured{}}
+	out := &capturing{Recording: r, capture: c.Recording, open: map[uint64]*captured{}}
+	out.cutter, _ = c.Results.(RowCutter)
+	out.values, _ = c.Results.(ValueFinder)
+	return out
 }
 
 // Append records what is to be recorded of the events. They stay as they are: their bytes are still on the way to the client.
@@ -100,7 +112,9 @@ func (c *capturing) Append(durable bool, events ...Event) error {
 	out := make([]Event, 0, len(events)+1)
 	for _, e := range events {
 		if c.capture.MaskDetected {
-			e = concealed(e)
+			if e = concealed(e); e.Kind == ResultRows {
+				e.Data = c.conceal(e.Data)
+			}
 		}
 		if c.capture.Bounded {
 			var left *Event
@@ -179,10 +193,33 @@ func concealed(e Event) Event {
 		b.Error = mask.ConcealText(b.Error)
 		e.Body = b
 	}
-	if e.Kind == ResultRows {
-		e.Data = mask.Conceal(e.Data)
-	}
 	return e
+}
+
+// conceal puts stars into the values of a result. What it gives is data itself where nothing was found, else a copy.
+func (c *capturing) conceal(data []byte) []byte {
+	if c.values == nil {
+		return nil
+	}
+	found := false
+	c.values.Values(data, func(v []byte) { found = found || len(mask.Detect(v)) > 0 })
+	if !found {
+		return data
+	}
+	data = bytes.Clone(data)
+	c.values.Values(data, mask.Stars)
+	return data
+}
+
+// Check says what is wrong with a capture of results that a decoder reads.
+func (c Capture) Check(d ResultDecoder) error {
+	if _, ok := d.(RowCutter); c.Rows > 0 && !ok {
+		return errors.New("recording.results: rows=N is for connections whose results have rows: use all or none")
+	}
+	if _, ok := d.(ValueFinder); c.MaskDetected && !ok {
+		return errors.New("recording.mask_detected is not built yet for this kind of connection: take it out, or use results: none")
+	}
+	return nil
 }
 
 func concealedRefusal(r *Refusal) *Refusal {

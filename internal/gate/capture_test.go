@@ -27,7 +27,16 @@ func (k *kept) Append(_ bool, events ...Event) error {
 }
 
 // commas has rows that end with a comma.
-type commas struct{}
+type commas struct{ ResultDecoder }
+
+// bars has values with bars between them, and nothing may touch the bars.
+type bars struct{ ResultDecoder }
+
+func (bars) Values(data []byte, each func([]byte)) {
+	for v := range bytes.SplitSeq(data, []byte("|")) {
+		each(v)
+	}
+}
 
 func (commas) CutRows(data []byte, limit int) (kept, rows int) {
 	for i, c := range data {
@@ -60,7 +69,7 @@ func TestCapture(t *testing.T) {
 	one := sha256.Sum256([]byte("z,"))
 	for _, c := range []struct {
 		capture string
-		rows    RowCutter
+		rows    ResultDecoder
 		want    string
 	}{
 		{"{}", commas{}, "result.schema 1 cols; result.rows 1 a,b,; result.rows 1 c,d,e,; result.rows 2 z,; response 1; response 2; response 3"},
@@ -74,7 +83,7 @@ func TestCapture(t *testing.T) {
 			t.Fatal(err)
 		}
 		k := &kept{}
-		r := Connection{Recording: capture, Rows: c.rows}.captured(k)
+		r := Connection{Recording: capture, Results: c.rows}.captured(k)
 		buffer := []byte("a,b,")
 		for _, events := range [][]Event{
 			{{Kind: ResultSchema, Request: 1, Data: []byte("cols")}, {Kind: ResultRows, Request: 1, Data: buffer}},
@@ -102,7 +111,7 @@ func TestCapture(t *testing.T) {
 // TestMaskDetected: nothing that looks like a card or a mail address is recorded, and the client's bytes stay.
 func TestMaskDetected(t *testing.T) {
 	k := &kept{}
-	r := Connection{Recording: Capture{MaskDetected: true}}.captured(k)
+	r := Connection{Recording: Capture{MaskDetected: true}, Results: bars{}}.captured(k)
 	row, value := []byte("1|ada@example.com|4111 1111 1111 1111"), []byte("ada@example.com")
 	intent := Intent{Received: "SELECT 'ada@example.com'", Text: "SELECT 'ada@example.com'", Means: []string{"ada@example.com"}, Parameters: []Parameter{{Value: value}}}
 	if err := r.Append(true,
@@ -126,6 +135,9 @@ func TestMaskDetected(t *testing.T) {
 	}
 	if string(row) != "1|ada@example.com|4111 1111 1111 1111" || string(value) != "ada@example.com" || intent.Means[0] != "ada@example.com" {
 		t.Errorf("what the client sent or gets was changed: %s %s %v", row, value, intent)
+	}
+	if got := (Capture{MaskDetected: true}).Check(commas{}); got == nil {
+		t.Error("results whose values are not known")
 	}
 	if got := string(k.events[2].Data); got != "1|***************|*******************" {
 		t.Errorf("%s", got)

@@ -82,9 +82,9 @@ type Connection struct {
 	Options any // what the connector's Decode returned
 	// Observe lets through what the policies would refuse or hold, and records what they say: see policy.Observing.
 	Observe bool
-	// Recording says what of its results is recorded, and Rows tells these apart; nil where they have none.
+	// Recording says what of its results is recorded, and Results reads these; nil where all are recorded as they are.
 	Recording Capture
-	Rows      RowCutter
+	Results   ResultDecoder
 }
 
 // Resource is the connection as policies see it: in its tags.

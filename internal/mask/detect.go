@@ -40,19 +40,22 @@ func Detect(b []byte) (out []Detected) {
 	return out
 }
 
-// Conceal puts stars where Detect finds something, byte for byte, so that everything stays where it was. What it gives is b
-// itself where nothing was found, else a copy.
+// Stars puts stars where Detect finds something, byte for byte, so that everything stays where it was.
+func Stars(b []byte) {
+	for _, d := range Detect(b) {
+		for i := d.From; i < d.To; i++ {
+			b[i] = '*'
+		}
+	}
+}
+
+// Conceal is Stars in a copy. What it gives is b itself where nothing was found.
 func Conceal(b []byte) []byte {
-	found := Detect(b)
-	if len(found) == 0 {
+	if len(Detect(b)) == 0 {
 		return b
 	}
 	out := append(make([]byte, 0, len(b)), b...)
-	for _, d := range found {
-		for i := d.From; i < d.To; i++ {
-			out[i] = '*'
-		}
-	}
+	Stars(out)
 	return out
 }
 

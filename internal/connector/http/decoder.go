@@ -19,6 +19,9 @@ func (decoder) Schema(data []byte) ([]gate.ResultColumn, error) {
 	return []gate.ResultColumn{{Name: fmt.Sprintf("HTTP %d %s", s.Status, s.Header["Content-Type"])}}, nil
 }
 
+// Values is the part of the body.
+func (decoder) Values(data []byte, each func([]byte)) { each(data) }
+
 // Rows are the parts of the body.
 func (decoder) Rows(_ []gate.ResultColumn, data []byte, limit int) ([][]*string, error) {
 	if len(data) == 0 || limit < 1 {

@@ -57,6 +57,31 @@ func (decoder) CutRows(data []byte, limit int) (kept, rows int) {
 	return kept, rows
 }
 
+// Values finds those of DataRow messages, and CopyData whole.
+func (decoder) Values(data []byte, each func([]byte)) {
+	for len(data) > 0 {
+		typ, body, rest, ok := frame(data)
+		if !ok {
+			return
+		}
+		data = rest
+		if typ != 'D' {
+			each(body)
+			continue
+		}
+		f := fields{b: body}
+		for range f.int16() {
+			size := f.int32()
+			if size == -1 {
+				continue
+			}
+			if v := f.take(int(size)); !f.bad {
+				each(v)
+			}
+		}
+	}
+}
+
 // Rows reads DataRow messages, and CopyData as rows of one cell. A value in binary format is shown decoded where its type is a plain one,
 // else as hex.
 func (decoder) Rows(schema []gate.ResultColumn, data []byte, limit int) ([][]*string, error) {
