@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/internal/record/recordtest"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/stream"
 )
@@ -47,10 +48,7 @@ func newRsyslog(t testing.TB, encrypted bool) *rsyslog {
 	if _, err := os.Stat(bin); err != nil {
 		t.Fatal("rsyslogd was not found, and this test needs it: install the packages rsyslog and rsyslog-gnutls")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	s := &rsyslog{t: t, dir: t.TempDir(), address: l.Addr().String()}
-	l.Close()
+	s := &rsyslog{t: t, dir: t.TempDir(), address: recordtest.Address(t)}
 	_, port, _ := net.SplitHostPort(s.address)
 	driver := `module(load="imtcp")`
 	if encrypted {

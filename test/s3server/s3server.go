@@ -21,6 +21,8 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"gatehouse/internal/record/recordtest"
 )
 
 // Server is a server with a folder of its own.
@@ -89,12 +91,7 @@ func New(t testing.TB) *Server {
 			t.Fatal(err)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Address = l.Addr().String()
-	l.Close()
+	s.Address = recordtest.Address(t)
 	t.Cleanup(s.Stop)
 	s.Start(t)
 	s.Bucket(t, "recordings", false)

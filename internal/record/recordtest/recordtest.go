@@ -4,6 +4,9 @@ package recordtest
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -71,4 +74,21 @@ func (c *Clock) Wait(ctx context.Context, d time.Duration) bool {
 	c.mu.Unlock()
 	time.Sleep(time.Millisecond)
 	return ctx.Err() == nil
+}
+
+// Address is a free one on loopback, outside of the range that the kernel takes client ports from: it stays free while a server
+// is restarted on it.
+func Address(t testing.TB) string {
+	t.Helper()
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.N(12000)))
+		if err != nil {
+			continue
+		}
+		address := l.Addr().String()
+		Must(t, l.Close())
+		return address
+	}
+	t.Fatal("no free port")
+	return ""
 }
