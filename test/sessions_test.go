@@ -37,7 +37,7 @@ func TestSessions(t *testing.T) {
 	id := sessionID.FindString(list)
 	g.ok("", []string{"No sessions."}, "sessions", "list", "--connection", "other")
 	var summaries []record.Summary
-	if err := json.Unmarshal([]byte(g.ok("", nil, "sessions", "list", "-o", "json")), &summaries); err != nil || len(summaries) != 1 {
+	if err := json.Unmarshal([]byte(g.ok("", nil, "sessions", "list", "--connection", "shop", "-o", "json")), &summaries); err != nil || len(summaries) != 1 {
 		t.Fatalf("%v %+v", err, summaries)
 	}
 	if s := summaries[0]; s.ID != id || s.Requests < 3 || s.Refused < 1 || s.Held != 1 || s.Unknown != 0 {
