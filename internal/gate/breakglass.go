@@ -30,7 +30,8 @@ type BreakGlass interface {
 // Broken says of a decision that it was made while somebody broke the glass.
 type Broken struct {
 	Windows []string `json:"windows"`
-	// Otherwise is what the decision would have been: "refuse", "hold", "permit", or "permit, showing less".
+	// Otherwise is what the decision would have been: "refuse", "hold", "permit"; where only its terms are others, with
+	// ", showing less" (masks, rows, limits) and ", by other approvals" behind it.
 	Otherwise string `json:"otherwise"`
 }
 
@@ -73,13 +74,20 @@ func (s *Session) without(touches []policy.Touch, d policy.Decision) *Broken {
 	for _, w := range s.broken {
 		out.Windows = append(out.Windows, w.ID)
 	}
-	out.Otherwise = s.plain.Decide(touches).Effect.String()
+	otherwise := s.plain.Decide(touches)
+	out.Otherwise = otherwise.Effect.String()
 	less := func(t policy.Touch) bool {
 		now, then := s.slice.Verdict(t), s.plain.Verdict(t)
 		return now.Mask != then.Mask || !now.Rows.Within(then.Rows) || !then.Rows.Within(now.Rows)
 	}
-	if out.Otherwise == d.Effect.String() && slices.ContainsFunc(touches, less) {
+	if otherwise.Effect != d.Effect {
+		return out
+	}
+	if otherwise.Limit != d.Limit || slices.ContainsFunc(touches, less) {
 		out.Otherwise += ", showing less"
+	}
+	if !slices.Equal(otherwise.Approvals, d.Approvals) {
+		out.Otherwise += ", by other approvals"
 	}
 	return out
 }

@@ -121,7 +121,11 @@ func TestBreakGlass(t *testing.T) {
 // TestBreakGlassIsRecorded: a decision names the windows, and what it would have been otherwise.
 func TestBreakGlassIsRecorded(t *testing.T) {
 	w := newWorld(t)
-	w.policies(glassPolicies)
+	w.policies(glassPolicies + `
+@id("few") @limit("rows=5") forbid(principal, action == Action::"read", resource == Table::"orders/public.few") unless { principal in Group::"grant:breakglass" };
+@id("board") @approval("board") forbid(principal, action == Action::"update", resource == Table::"orders/public.board") unless { principal in Group::"grant:breakglass" };
+@id("ops") @approval("ops") forbid(principal in Group::"grant:breakglass", action == Action::"update", resource == Table::"orders/public.board");
+`)
 	kept := &bodies{}
 	g := &glass{w: w, windows: []*gate.Window{{ID: "bg-1", Kind: policy.Agent, Principal: "test:bot", Connection: "orders", Expires: w.now.Add(time.Hour)}}}
 	var err error
@@ -134,7 +138,9 @@ func TestBreakGlassIsRecorded(t *testing.T) {
 	w.admit(s, &ask{action: "update"})
 	w.admit(s, &ask{action: "read"})
 	w.admit(s, &ask{action: "drop"})
-	want := []string{"hold", "permit", "refuse"}
+	w.admit(s, &ask{action: "read", table: "orders/public.few"})
+	w.admit(s, &ask{action: "update", table: "orders/public.board"})
+	want := []string{"hold", "permit", "refuse", "permit, showing less", "hold, by other approvals"}
 	if len(kept.decisions) != len(want) {
 		t.Fatalf("%d decisions are recorded", len(kept.decisions))
 	}

@@ -421,14 +421,17 @@ func (c *compiler) filter(r *rule, text string) error {
 	return nil
 }
 
-// scoped says whether the scope of a policy reaches an action that fits.
+// scoped says whether the scope of a policy reaches an action that fits. Of one that names no action that there is, nothing is
+// said: that is what is wrong with it.
 func (c *compiler) scoped(r *rule, fits func(string) bool) bool {
-	return slices.ContainsFunc(c.reached(r), fits)
+	reached := c.reached(r)
+	return len(reached) == 0 || slices.ContainsFunc(reached, fits)
 }
 
 // confined says whether the scope of a policy reaches actions that fit, and no others.
 func (c *compiler) confined(r *rule, fits func(string) bool) bool {
-	return c.scoped(r, fits) && !c.scoped(r, func(action string) bool { return !fits(action) && !c.group(action) })
+	reached := c.reached(r)
+	return c.scoped(r, fits) && !slices.ContainsFunc(reached, func(action string) bool { return !fits(action) && !c.group(action) })
 }
 
 // group says whether an action is only there to hold others.
