@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,6 +30,8 @@ type Query struct {
 	Moments bool
 	// Progress is told now and then how far it is, in bytes; it may be nil.
 	Progress func(done, all int64, requests int)
+	// Most bounds the different decisions that are held, in bytes as they were recorded; 0: 512 MiB. More are ErrMany.
+	Most int64
 }
 
 // Requests are the requests of a journal, gathered by what decided them.
@@ -102,7 +105,13 @@ const (
 	chunkSize = 256 << 10
 	// maxText bounds the text of an example, in bytes.
 	maxText = 4 << 10
+	// maxDecisions bounds the different decisions that are held, in bytes as they were recorded: who asks chooses how many
+	// there are.
+	maxDecisions = 512 << 20
 )
+
+// ErrMany is the error where recordings have more different decisions than can be held.
+var ErrMany = errors.New("they have more different decisions than can be held at once: look at less of them, by --since and --until")
 
 // ReadRequests reads the requests of a journal, in one pass, on every processor. It checks what protects against
 // accidents; Verify proves that nothing was changed. What a gateway is writing meanwhile may be left out.
@@ -165,6 +174,7 @@ type requestReader struct {
 
 	mu        sync.RWMutex
 	decisions map[string]*decision
+	held      int64 // bytes of their keys
 }
 
 // decision is a body that was decoded once.
@@ -258,7 +268,9 @@ func (r *requestReader) decode() {
 	for c := range r.work {
 		for _, s := range c.entries {
 			if err := r.entry(c, c.bytes[s.from:s.to], s.at.segment.keys); err != nil && c.err == nil {
-				c.err = &damage{s.at, err.Error(), err}
+				if c.err = err; !errors.Is(err, ErrMany) {
+					c.err = &damage{s.at, err.Error(), err}
+				}
 				break
 			}
 		}
@@ -294,7 +306,9 @@ func (r *requestReader) entry(c *chunk, b []byte, keys *keyring) error {
 			asked = ev
 			continue
 		case gate.Decided:
-			h.decision = r.decision(ev.Body)
+			if h.decision = r.decision(ev.Body); h.decision == nil {
+				return ErrMany
+			}
 			if asked.Request == ev.Request {
 				h.intent = asked.Body
 			}
@@ -323,7 +337,7 @@ func whenWritten(b []byte) (at int64, node bool, err error) {
 }
 
 // decision decodes a body, once for equal ones. Refusals are equal whose code is: what they say further differs from
-// request to request.
+// request to request. nil: there are too many.
 func (r *requestReader) decision(body []byte) *decision {
 	key := body
 	if refused := bytes.Index(body, []byte(`,"refusal":{"code":"`)); refused >= 0 { // in a string quotes are escaped
@@ -346,6 +360,9 @@ func (r *requestReader) decision(body []byte) *decision {
 	defer r.mu.Unlock()
 	if first := r.decisions[string(key)]; first != nil {
 		return first
+	}
+	if r.held += int64(len(key)); r.held > cmp.Or(r.query.Most, maxDecisions) {
+		return nil
 	}
 	r.decisions[string(key)] = d
 	return d

@@ -16,6 +16,26 @@ import (
 	"gatehouse/internal/record"
 )
 
+// TestReadManyDecisions: who asks for ever other things does not fill the memory of who reads that.
+func TestReadManyDecisions(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, record.Options{Dir: dir})
+	r, err := j.Open(info("s-1"))
+	must(t, err)
+	for n := range uint64(100) {
+		body := gate.DecisionBody{Touches: []string{fmt.Sprintf("listen channel orders/c%d", n)}, Facts: []gate.Fact{{Type: "Channel"}}, Refusal: &gate.Refusal{Code: gate.PolicyDenied}}
+		must(t, r.Append(false, gate.Event{Kind: gate.Requested, Request: n + 1, Body: gate.RequestBody{ID: "x"}}, gate.Event{Kind: gate.Decided, Request: n + 1, Body: body}))
+	}
+	must(t, r.Close(gate.SessionEnd{}))
+	must(t, j.Close())
+	if got, err := record.ReadRequests(t.Context(), dir, record.Query{}); err != nil || len(got.Asked) != 100 {
+		t.Errorf("%v", err)
+	}
+	if _, err := record.ReadRequests(t.Context(), dir, record.Query{Most: 2000}); err != record.ErrMany {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestReadRequests writes random sessions through the journal, over many segments, and compares what is read with
 // what was written.
 func TestReadRequests(t *testing.T) {
