@@ -171,4 +171,19 @@ func TestSecondPersonPublishes(t *testing.T) {
 	if v, err := store.Head(t.Context(), "sqlite:"+g.path("gatehouse.db")); err != nil || v.Number != 2 || v.Approval != id {
 		t.Errorf("%+v %v", v, err)
 	}
+
+	// Rolling back is publishing: it waits too. What was approved after another version came is withdrawn, and names that.
+	back := approvalID.FindString(g.ok("ada", []string{"it waits for approval ap-"}, "policy", "rollback", "1", "--reason", "it was not"))
+	g.write("other.cedar", two+"// other\n")
+	first := approvalID.FindString(g.ok("grace", nil, "policy", "publish", g.path("other.cedar"), "--base", "2", "--reason", "mine first"))
+	g.refuses("grace", []string{"Nobody answers a request of their own"}, "approvals", "approve", first)
+	g.ok("ada", []string{first + " is done"}, "approvals", "approve", first)
+	g.ok("grace", nil, "approvals", "approve", back)
+	g.ok("grace", []string{"withdrawn", "another version was published in between"}, "approvals", "show", back)
+	if s := g.status(); s.InForce.Number != 3 || s.InForce.Author != "grace" {
+		t.Errorf("%+v", s)
+	}
+	// Nothing is put before a person that looks other than it is.
+	g.write("turned.cedar", two+"// \u202e ;)ecruoser ,noitca ,lapicnirp( tibrof\n")
+	g.refuses("ada", []string{"turned.cedar:5:4", "U+202E"}, "policy", "publish", g.path("turned.cedar"), "--base", "3", "--reason", "a comment")
 }
