@@ -94,7 +94,8 @@ func (w *world) decide(r request) (answered, error) {
 	}
 	if r.place.joined {
 		connect := []policy.Touch{{Action: "connect", Resource: r.place.resource}}
-		if d := slice.Decide(connect); d.Effect == policy.Refuse {
+		if d := slice.Decide(connect); d.Effect != policy.Permit { // connecting is not held: the gateway refuses it then
+			d.Effect = policy.Refuse
 			out := answered{outcome: cases.Of(d, nil, nil), decision: d, touches: connect}
 			out.outcome.Reason = "It may not connect to " + r.place.resource.ID + "."
 			return out, nil

@@ -351,8 +351,11 @@ func (c *compiler) annotation(r *rule, name, value string) error {
 		if err := groupName(a.Group); err != nil {
 			return err
 		}
-		if !c.scoped(r, func(action string) bool { return !slices.Contains(personal, action) }) {
+		switch {
+		case !c.scoped(r, func(action string) bool { return !slices.Contains(personal, action) }):
 			return errors.New("@approval is misplaced: people's own actions are not held")
+		case !c.scoped(r, func(action string) bool { return !slices.Contains(personal, action) && action != "connect" }):
+			return errors.New("@approval is misplaced: connecting is not held, and would be refused; ask for approvals of what is done then")
 		}
 		r.approval = &a
 	case "escalate": // after approval, in the order of their names

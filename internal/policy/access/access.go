@@ -32,8 +32,8 @@ type Shown func(s *policy.Slice, column policy.Resource) string
 // Ask asks for one action; of a column the table is asked for too. With a connection that is not zero, who may not connect to it may do nothing else there.
 func Ask(s *policy.Slice, connection policy.Resource, t policy.Touch, shown Shown) Answer {
 	if connection.ID != "" && t.Action != "connect" && t.Resource.Type != "Gateway" {
-		if v := s.Verdict(policy.Touch{Action: "connect", Resource: connection}); v.Effect == policy.Refuse {
-			return Answer{Effect: v.Effect.String(), Policies: v.Policies, Because: "may not connect"}
+		if v := s.Verdict(policy.Touch{Action: "connect", Resource: connection}); v.Effect != policy.Permit { // connecting is not held
+			return Answer{Effect: policy.Refuse.String(), Policies: v.Policies, Because: "may not connect"}
 		}
 	}
 	v := s.Verdict(t)

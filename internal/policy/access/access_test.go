@@ -85,6 +85,10 @@ func TestMatrix(t *testing.T) {
 	if a := Ask(stranger, policy.Resource{}, policy.Touch{Action: "read", Resource: things[0]}, nil); a.Word() != "yes" {
 		t.Errorf("%+v", a)
 	}
+	held := compile(t, `@id("c") @approval("dba") forbid (principal, action in [Action::"connect", Action::"update"], resource); @id("r") permit (principal, action == Action::"read", resource);`)
+	if a := Ask(held.For(policy.Principal{Kind: policy.Agent, ID: "x", Groups: []string{"ai"}}), connection, policy.Touch{Action: "read", Resource: things[0]}, nil); a.Word() != "no" || a.Because != "may not connect" {
+		t.Errorf("connecting cannot be held: %+v", a)
+	}
 	set = compile(t, `@id("t") @approval("dba") permit (principal, action == Action::"read", resource is Table); @id("c") permit (principal, action in [Action::"read", Action::"update"], resource is Column);`)
 	bot := set.For(policy.Principal{Kind: policy.Agent, ID: "bot"})
 	if a := Ask(bot, policy.Resource{}, policy.Touch{Action: "read", Resource: things[1]}, nil); a.Word() != "hold" || len(a.Policies) != 2 {
