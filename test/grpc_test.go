@@ -710,6 +710,10 @@ func TestGRPCRecording(t *testing.T) {
 	eventually(t, "it is found", func() bool { return strings.Contains(r.cli("", "sessions", "search", "Customers/Import").out, id) })
 	r.ok("", []string{"permit"}, "policy", "explain", id+".1")
 	r.ok("", []string{"permit"}, "policy", "explain", "--principal", agentID, "--group", "ai-agents", "--connection", "shop-rpc", "--action", "call", "--resource", "shop.v1.Customers/Get")
+	r.ok("", []string{"11 methods, 15 fields with labels"}, "connections", "snapshot", "shop-rpc", "--file", r.path("shop-rpc.json"))
+	snapshot := r.path("shop-rpc.json")
+	r.ok("", []string{"agents in ai-agents", "email"}, "policy", "who-can", "--catalog", snapshot, "read", "shop-rpc/shop.v1.Customers/Get#shop.v1.Customer.email")
+	r.ok("", []string{"permit"}, "policy", "explain", "--catalog", snapshot, "--principal", agentID, "--group", "ai-agents", "--connection", "shop-rpc", "--action", "call", "--resource", "shop.v1.Customers/Get")
 }
 
 func TestGRPCPlaintext(t *testing.T) {

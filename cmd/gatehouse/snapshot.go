@@ -52,15 +52,20 @@ func (c connectionsSnapshotCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	tables, labelled := 0, 0
+	table, column := "table", "column"
 	for _, r := range m.Things() {
-		if r.Type == "Table" {
+		switch r.Type {
+		case "Method":
+			table, column = "method", "field"
+			tables++
+		case "Table":
 			tables++
 		}
 		if len(r.Labels) > 0 {
 			labelled++
 		}
 	}
-	fmt.Fprintf(s.out, "%s: %s, %s with labels\n", c.File, count(tables, "table"), count(labelled, "column"))
+	fmt.Fprintf(s.out, "%s: %s, %s with labels\n", c.File, count(tables, table), count(labelled, column))
 	return nil
 }
 

@@ -214,6 +214,11 @@ func complete(files []*descriptorpb.FileDescriptorProto) ([]*descriptorpb.FileDe
 	return out, nil
 }
 
+// Set is the descriptors as a FileDescriptorSet.
+func (s *Schema) Set() ([]byte, error) {
+	return proto.MarshalOptions{Deterministic: true}.Marshal(&descriptorpb.FileDescriptorSet{File: s.protos})
+}
+
 // Method is the method of a path, /shop.v1.Customers/Get; nil where there is none.
 func (s *Schema) Method(path string) *Method { return s.methods[path] }
 

@@ -91,7 +91,14 @@ func (c *call) send(ctx context.Context, stream grpc.ServerStream) (end error) {
 	if errors.As(err, &withheld) {
 		return refuse(&gate.Refusal{Code: gate.NotUnderstood, Reason: withheld.reason, Remedy: withheld.remedy}, codes.Internal)
 	}
-	s := status.Convert(err)
+	s, ok := status.FromError(err)
+	if !ok {
+		if ctx.Err() == nil { // an error of the gateway's own: its text is for the log
+			c.target.log.Error("a call could not be relayed", "request", c.entry.ID(), "error", err)
+			return refuse(ownError(""), codes.Internal)
+		}
+		s = status.FromContextError(ctx.Err())
+	}
 	summary = s.Code().String()
 	if err == nil {
 		return nil
