@@ -186,7 +186,11 @@ func TestDemo(t *testing.T) {
 	if err != nil {
 		t.Errorf("%v\n%s", err, text)
 	}
-	contains(t, text, "11/11", "verified:", "UPDATE 1", "refunded")
+	contains(t, text, "verified:", "UPDATE 1", "refunded")
+	steps := regexp.MustCompile(`(?m)^(\d+)/(\d+)  `).FindAllStringSubmatch(text, -1)
+	if n := len(steps); n == 0 || steps[n-1][1] != steps[n-1][2] || fmt.Sprint(n) != steps[n-1][2] {
+		t.Errorf("the tour did not go to its end: %q", steps)
+	}
 	if strings.Contains(text, "!!") || strings.Contains(text, tokenStart) {
 		t.Error(text)
 	}
