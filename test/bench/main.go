@@ -1,7 +1,7 @@
 // Command bench measures what the gateway adds, in paired runs: every round sends the same statement direct
 // and through the gateway, in random order, so that the noise of the machine hits both alike.
 //
-//	go run ./test/bench [-only statements|pgbench|scans|sessions|holds|simulate|search|grpc|bed] [-rounds 5000] [-gatehouse bin/gatehouse] [-dir FOLDER]
+//	go run ./test/bench [-only statements|pgbench|scans|sessions|holds|simulate|search|grpc|http|bed] [-rounds 5000] [-gatehouse bin/gatehouse] [-dir FOLDER]
 //
 // The folder's disk is the one that recordings are synced to.
 package main
@@ -35,7 +35,7 @@ import (
 var (
 	rounds    = flag.Int("rounds", 5000, "pairs of each case")
 	gatehouse = flag.String("gatehouse", "bin/gatehouse", "the binary to measure")
-	only      = flag.String("only", "", "statements, pgbench, scans, sessions, holds, simulate, search or grpc, all by default; bed: start everything, print the DSNs, wait")
+	only      = flag.String("only", "", "statements, pgbench, scans, sessions, holds, simulate, search, grpc or http, all by default; bed: start everything, print the DSNs, wait")
 	requests  = flag.Int("requests", 1_000_000, "how many are recorded for simulate")
 	keep      = flag.String("keep", "", "record those for simulate in this folder, and leave them there")
 	folder    = flag.String("dir", "", "where the database and the recordings are; a temporary folder by default")
@@ -52,6 +52,14 @@ func main() {
 	}
 	if len(os.Args) == 3 && os.Args[1] == "rpc" {
 		fmt.Fprintln(os.Stderr, "bench: the gRPC service:", serveRPC(os.Args[2]))
+		os.Exit(1)
+	}
+	if len(os.Args) == 3 && os.Args[1] == "api" {
+		fmt.Fprintln(os.Stderr, "bench: the API:", serveAPI(os.Args[2]))
+		os.Exit(1)
+	}
+	if len(os.Args) == 6 && os.Args[1] == "api" {
+		fmt.Fprintln(os.Stderr, "bench: Go's reverse proxy:", relayAPI(os.Args[2], os.Args[3], os.Args[4], os.Args[5]))
 		os.Exit(1)
 	}
 	flag.Parse()
@@ -172,7 +180,12 @@ func run(ctx context.Context) error {
 			return fmt.Errorf("grpc: %w", err)
 		}
 	}
-	if *only == "simulate" || *only == "search" || *only == "grpc" {
+	if *only == "" || *only == "http" {
+		if err := apis(ctx, filepath.Join(dir, "http")); err != nil {
+			return fmt.Errorf("http: %w", err)
+		}
+	}
+	if *only == "simulate" || *only == "search" || *only == "grpc" || *only == "http" {
 		return nil
 	}
 	b, stop, err := start(ctx, dir)
