@@ -37,7 +37,13 @@ func (r *Recordings) UnmarshalYAML(n *yaml.Node) error {
 		return nil
 	case yaml.MappingNode:
 		type plain Recordings
-		return strict.Decode(n, (*plain)(r))
+		if err := strict.Decode(n, (*plain)(r)); err != nil {
+			return err
+		}
+		if r.Keep == "" {
+			return strict.Errorf(n, "recordings.keep is missing: add `keep: file:recordings`")
+		}
+		return nil
 	}
 	return strict.Errorf(n, "recordings should be file:FOLDER, or {keep: file:FOLDER, ship: [{name: NAME, to: PLACE}]}")
 }
