@@ -72,7 +72,7 @@ func TestSessions(t *testing.T) {
 			t.Errorf("no event of the kind %s", k)
 		}
 	}
-	g.ok("", []string{"verified: 1 session (0 open)", "every hash and chain fits"}, "sessions", "verify")
+	g.ok("", []string{"verified: 2 sessions (0 open)", "every hash and chain fits"}, "sessions", "verify")
 	var report record.Report
 	if err := json.Unmarshal([]byte(g.ok("", nil, "sessions", "verify", id, "-o", "json")), &report); err != nil || len(report.Sessions) != 1 || !report.Sessions[0].Closed {
 		t.Errorf("%v %+v", err, report)
