@@ -176,6 +176,7 @@ func (c *catalogs) load(ctx context.Context) (*guard.Catalog, *Facts, error) {
 		Types:      map[guard.Name]*guard.Type{},
 		Schemas:    map[string]uint32{},
 		System:     c.system,
+		Server:     guard.MajorVersion(facts.ServerVersion),
 	}}
 	if c.system == nil {
 		if err := r.readSystem(); err != nil {
@@ -213,6 +214,7 @@ func (c *catalogs) number(catalog *guard.Catalog) *guard.Catalog {
 	e.Encode([]any{sortedFunctions(catalog), catalog.OperatorPath, catalog.RefusedOperators})
 	e.Encode(catalog.Schemas)
 	e.Encode(catalog.Routines)
+	e.Encode(catalog.Server)
 	sum := sha256.Sum256(b.Bytes())
 	c.state.RLock()
 	now := c.now

@@ -18,6 +18,7 @@ import (
 	"gatehouse/internal/gate"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/policy"
+	guard "gatehouse/internal/sqlguard/postgres"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -36,7 +37,11 @@ var entryStart = regexp.MustCompile(`(?m)^-- @([0-9mc])`)
 func evasions(t *testing.T) []evasion {
 	t.Helper()
 	var entries []string
-	for _, file := range []string{"testdata/evasions.sql", "testdata/evasions-more.sql", "testdata/evasions-copy.sql"} {
+	files := []string{"testdata/evasions.sql", "testdata/evasions-more.sql", "testdata/evasions-copy.sql"}
+	if serverVersion(t) >= 18 {
+		files = append(files, "testdata/evasions-18.sql")
+	}
+	for _, file := range files {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -58,6 +63,17 @@ func evasions(t *testing.T) []evasion {
 		out = append(out, evasion{f[0], f[1], f[2], f[3], witness, f[n], strings.Split(strings.TrimSpace(body), "\n;;\n")})
 	}
 	return out
+}
+
+// serverVersion is the major version of the tests' server.
+func serverVersion(t *testing.T) int {
+	t.Helper()
+	conn, err := pgx.Connect(context.Background(), testServer.AdminURL("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	return guard.MajorVersion(conn.PgConn().ParameterStatus("server_version"))
 }
 
 // tokens takes one token, which is agent app.

@@ -39,6 +39,9 @@ func Quote(s string) string {
 type Catalog struct {
 	// Connection is the resource of the connection; its parents are its tags.
 	Connection policy.Resource
+	// Server is the major version of the server, 15 and later; 0 where it is not known: then nothing is understood that
+	// only newer servers know.
+	Server int
 	// Epoch grows with every reading that differs from the one before it.
 	Epoch uint64
 	// SearchPath are the schemas in which unqualified names are looked up, in order, without pg_catalog.

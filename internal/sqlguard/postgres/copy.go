@@ -50,6 +50,9 @@ func (a *analysis) copyQuery(n *pg.Node) error {
 	case *pg.Node_DeleteStmt:
 		list = q.DeleteStmt.ReturningList
 		_, err = a.delete(q.DeleteStmt, nil)
+	case *pg.Node_MergeStmt:
+		list = q.MergeStmt.ReturningList
+		_, err = a.merge(q.MergeStmt, nil)
 	default:
 		return a.notBuilt(0, "COPY of this kind of statement is")
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -19,7 +20,10 @@ func refused(reason Reason, state string, position int, message, remedy string) 
 }
 
 // syntaxError is what the parser said, without what it quotes of the text: that can be a literal.
-func syntaxError(err error) *Error {
+func syntaxError(text string, err error) *Error {
+	if returningWith.MatchString(text) { // PostgreSQL 18
+		return refused(NotUnderstood, "0A000", 0, "RETURNING WITH (OLD AS …, NEW AS …) is not understood.", "Use the names old and new, and aliases for tables that have these names.")
+	}
 	e := refused(Syntax, "42601", 0, "The text is not a statement of PostgreSQL: syntax error.", "Correct the statement.")
 	var p *parser.Error
 	if errors.As(err, &p) {
@@ -32,6 +36,8 @@ func syntaxError(err error) *Error {
 	}
 	return e
 }
+
+var returningWith = regexp.MustCompile(`(?i)\breturning\s+with\s*\(`)
 
 // at turns a byte offset of the tree into a 1-based character of the text.
 func (a *analysis) at(location int32) int {

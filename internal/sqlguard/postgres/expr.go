@@ -105,6 +105,8 @@ func (a *analysis) expr(n *pg.Node, s *scope) error {
 			return err
 		}
 		return a.exprs(s, v.XmlSerialize.Expr)
+	case *pg.Node_MergeSupportFunc:
+		return a.mergeAction(s)
 	case *pg.Node_FuncCall:
 		if setting, err := a.ownFunction(n, v.FuncCall, s); setting {
 			return err
@@ -476,6 +478,8 @@ func figure(n *pg.Node) (string, int) {
 		return figure(v.CollateClause.Arg)
 	case *pg.Node_GroupingFunc:
 		return "grouping", 2
+	case *pg.Node_MergeSupportFunc:
+		return "merge_action", 2
 	case *pg.Node_SubLink:
 		switch v.SubLink.SubLinkType {
 		case pg.SubLinkType_EXISTS_SUBLINK:

@@ -56,7 +56,7 @@ func (g *Guard) Analyze(env Environment, text string) (*Plan, error) {
 	}
 	tree, err := pg.Parse(text)
 	if err != nil {
-		return nil, syntaxError(err)
+		return nil, syntaxError(text, err)
 	}
 	if len(tree.Stmts) > maxStatements {
 		return nil, refused(NotUnderstood, "54000", 0, fmt.Sprintf("The text has more than %d statements.", maxStatements), "Send them in several texts.")
@@ -230,7 +230,8 @@ func (a *analysis) top(n *pg.Node) error {
 		return err
 	case *pg.Node_MergeStmt:
 		a.statement.Verb = Merge
-		return a.merge(v.MergeStmt)
+		_, err := a.merge(v.MergeStmt, nil)
+		return err
 	case *pg.Node_DeleteStmt:
 		a.statement.Verb = Delete
 		_, err := a.delete(v.DeleteStmt, nil)

@@ -151,6 +151,10 @@ func TestGolden(t *testing.T) {
 				}
 				env := shop()
 				switch filepath.Base(file) {
+				case "merge.txtar":
+					env.Catalog.Server = 17
+				case "returning.txtar":
+					env.Catalog.Server = 18
 				case "rows.txtar":
 					env = filtered()
 				case "temporary.txtar":

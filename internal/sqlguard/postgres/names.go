@@ -178,7 +178,7 @@ func (a *analysis) prepareStmt(v *pg.PrepareStmt) error {
 		}
 	}
 	switch v.Query.GetNode().(type) {
-	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
+	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt, *pg.Node_MergeStmt:
 	default:
 		return a.notBuilt(0, "PREPARE of this kind of statement is")
 	}

@@ -40,6 +40,8 @@ type item struct {
 	columns  []column
 	// raw is set for the relation that a statement writes: its values are not masked where they are read.
 	raw bool
+	// of is set for the old and the new row of a written table in RETURNING: the item of the table.
+	of *item
 	// masked is set where the scan became a sub-select.
 	masked bool
 	// virtual is set for a system catalog: what is seen of it was decided when it was named.
@@ -76,6 +78,8 @@ type scope struct {
 	up    *scope
 	items []*item
 	ctes  []*cte
+	// merged is set for the RETURNING of a MERGE.
+	merged bool
 }
 
 type cte struct {

@@ -315,6 +315,8 @@ func (a *analysis) withWrite(e *pg.CommonTableExpr, s *scope) ([]column, error) 
 		return a.update(q.UpdateStmt, s)
 	case *pg.Node_DeleteStmt:
 		return a.delete(q.DeleteStmt, s)
+	case *pg.Node_MergeStmt:
+		return a.merge(q.MergeStmt, s)
 	}
 	return nil, a.notBuilt(e.Location, "WITH queries of this kind are")
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gatehouse/internal/policy"
@@ -27,7 +28,7 @@ type snapshot struct {
 	Kind       string   `json:"kind"`
 	Connection string   `json:"connection"`
 	Tags       []string `json:"tags,omitempty"`
-	// Server says which server it was taken of; it decides nothing.
+	// Server says which server it was taken of, with its version: what only newer servers know is not understood.
 	Server           string              `json:"server,omitempty"`
 	SearchPath       []string            `json:"search_path"`
 	Schemas          map[string]uint32   `json:"schemas"`
@@ -117,7 +118,7 @@ func ReadSnapshot(text []byte) (*Catalog, error) {
 
 // catalog puts the parts together.
 func (s *snapshot) catalog() (*Catalog, error) {
-	c := &Catalog{Connection: policy.Resource{Entity: policy.Entity{Type: "Connection", ID: s.Connection}}, Epoch: 1, SearchPath: s.SearchPath, Schemas: s.Schemas,
+	c := &Catalog{Connection: policy.Resource{Entity: policy.Entity{Type: "Connection", ID: s.Connection}}, Server: MajorVersion(s.Server), Epoch: 1, SearchPath: s.SearchPath, Schemas: s.Schemas,
 		Relations: map[Name]*Relation{}, ByOID: map[uint32]*Relation{}, Types: map[Name]*Type{}, TypesByOID: map[uint32]*Type{},
 		Functions: s.Functions, Routines: s.Routines, OperatorPath: s.OperatorPath, RefusedOperators: map[string]bool{}, System: map[Name]*Relation{},
 		Leakproof: Leakproof{Operators: map[Operator]bool{}, Casts: map[[2]string]bool{}}}
@@ -168,6 +169,24 @@ func (s *snapshot) catalog() (*Catalog, error) {
 		c.Leakproof.Casts[[2]string{f[0], f[1]}] = true
 	}
 	return c, nil
+}
+
+// MajorVersion is the major version in what a server says of itself ("PostgreSQL 17.2 (Debian 17.2-1)", "17.2"); 0
+// where there is none.
+func MajorVersion(said string) int {
+	at := strings.IndexAny(said, "0123456789")
+	if at < 0 {
+		return 0
+	}
+	end := at
+	for end < len(said) && said[end] >= '0' && said[end] <= '9' {
+		end++
+	}
+	n, err := strconv.Atoi(said[at:end])
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // sound says what is wrong with the columns of a relation.

@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"slices"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 
 	"gatehouse/internal/policy"
@@ -284,6 +286,7 @@ func (a *analysis) beside(list []*pg.Node, it *item, s *scope) error {
 // returning understands a RETURNING list. A plain column of the written table comes back masked; a star
 // becomes the columns that are seen; an expression must not read a masked column.
 func (a *analysis) returning(list *[]*pg.Node, it *item, s *scope) ([]column, error) {
+	s = a.versions(it, s)
 	var out []*pg.Node
 	var columns []column
 	for _, n := range *list {
@@ -316,8 +319,8 @@ func (a *analysis) returning(list *[]*pg.Node, it *item, s *scope) ([]column, er
 			out = append(out, expanded...)
 			continue
 		}
-		col, ok := a.plainTarget(c, it, s)
-		if !ok {
+		owner, col := a.plainTarget(c, it, s)
+		if col == nil {
 			found, err := a.columnRef(c, s, true)
 			if err != nil {
 				return nil, err
@@ -326,7 +329,7 @@ func (a *analysis) returning(list *[]*pg.Node, it *item, s *scope) ([]column, er
 			out = append(out, n)
 			continue
 		}
-		node, err := a.returned(col, it, outputName(t), c.Location)
+		node, err := a.returned(col, owner, outputName(t), c.Location)
 		if err != nil {
 			return nil, err
 		}
@@ -342,26 +345,48 @@ func (a *analysis) returnedColumn(r *Relation, c *Column, name string) column {
 	return column{name: name, extension: c.Extension && a.read(r, c).Mask == policy.MaskNone}
 }
 
-// plainTarget says whether a reference is a column of the written table.
-func (a *analysis) plainTarget(c *pg.ColumnRef, it *item, s *scope) (*Column, bool) {
+// versions adds what RETURNING calls old and new: the written table's row before and after (PostgreSQL 18). As at the
+// server, they are not there where something in FROM that can be named has the name; older servers know neither.
+func (a *analysis) versions(it *item, s *scope) *scope {
+	if a.env.Catalog.Server < 18 {
+		return s
+	}
+	out := *s
+	out.items = slices.Clone(s.items)
+	for _, alias := range []string{"old", "new"} {
+		if slices.ContainsFunc(s.items, func(i *item) bool { return i.qualified && i.alias == alias }) {
+			continue
+		}
+		v := &item{alias: alias, aliased: true, relation: it.relation, raw: true, qualified: true, deep: it.deep, of: it}
+		for _, c := range it.columns { // what is read of it is read of the table
+			c.home = nil
+			v.columns = append(v.columns, c)
+		}
+		out.items = append(out.items, v)
+	}
+	return &out
+}
+
+// plainTarget is the column of the written table that a reference is, and the item by which it is named: the table
+// itself, or its old or new row; nil for any other.
+func (a *analysis) plainTarget(c *pg.ColumnRef, it *item, s *scope) (*item, *Column) {
 	names := stringsOf(c.Fields)
 	var owner *item
 	switch len(names) {
 	case 1:
 		var err error
 		if owner, _, err = s.bare(a, names[0], 0); err != nil {
-			return nil, false
+			return nil, nil
 		}
 	case 2:
 		owner = s.find(names[0])
 	case 3:
 		owner = s.findRelation(Name{names[0], names[1]})
 	}
-	if owner != it {
-		return nil, false
+	if owner == nil || owner != it && owner.of != it {
+		return nil, nil
 	}
-	col := it.relation.Column(names[len(names)-1])
-	return col, col != nil
+	return owner, it.relation.Column(names[len(names)-1])
 }
 
 func (a *analysis) returningStar(c *pg.ColumnRef, it *item, s *scope) (out []*pg.Node, columns []column, err error) {
@@ -379,7 +404,7 @@ func (a *analysis) returningStar(c *pg.ColumnRef, it *item, s *scope) (out []*pg
 		}
 	}
 	for _, i := range items {
-		if i != it {
+		if i != it && i.of != it {
 			if !i.qualified {
 				return nil, nil, a.notBuilt(c.Location, "RETURNING * over a join is")
 			}
@@ -399,7 +424,7 @@ func (a *analysis) returningStar(c *pg.ColumnRef, it *item, s *scope) (out []*pg
 				a.plan.Masked = true
 				continue
 			}
-			node, err := a.returned(col, it, col.Name, c.Location)
+			node, err := a.returned(col, i, col.Name, c.Location)
 			if err != nil {
 				return nil, nil, err
 			}

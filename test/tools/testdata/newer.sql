@@ -27,11 +27,57 @@ SELECT random(1, 1), random(2.0, 2.0)
 -- @at-local
 SELECT tsz AT LOCAL FROM everything WHERE id = 1
 -- @returning-old-new
-UPDATE notes SET rating = 1 WHERE id = 1 RETURNING old.rating, new.rating
--- refused: the parser that the gateway is built on is that of PostgreSQL 17
+UPDATE notes SET rating = 1 WHERE id = 1 RETURNING old.rating, new.rating, rating, old.ctid = new.ctid
+-- @returning-old-new-star
+UPDATE notes SET rating = 1 WHERE id = 1 RETURNING old.*, new.*
+-- @returning-old-new-row
+UPDATE notes SET rating = 1 WHERE id = 1 RETURNING old, new, (old).id, to_jsonb(new) ->> 'rating'
+-- @returning-old-new-deep
+UPDATE notes SET rating = 1 WHERE id = 1 RETURNING (SELECT old.id), (SELECT n.id FROM notes n WHERE n.id = new.id)
+-- @returning-old-delete
+DELETE FROM notes WHERE id = 1 RETURNING old.id, new.id, new IS NULL
+-- @returning-old-insert
+INSERT INTO notes (id, note) VALUES (987654, 'n') RETURNING old.id, new.note, old IS NULL
+-- @returning-old-upsert
+INSERT INTO notes (id, note) VALUES (1, 'n') ON CONFLICT (id) DO UPDATE SET note = excluded.note RETURNING old.id, new.note, old IS NULL
+-- @returning-alias-old
+UPDATE notes AS old SET rating = 1 WHERE id = 1 RETURNING old.rating, new.rating
+-- @returning-alias-new
+UPDATE notes AS new SET rating = 1 WHERE id = 1 RETURNING old.rating, new.rating
+-- @returning-from-old
+UPDATE notes SET rating = 1 FROM products AS old WHERE notes.id = 1 AND old.id = 1 RETURNING old.name, new.rating
+-- @returning-hidden-old
+UPDATE notes SET rating = 1 FROM (products AS old JOIN orders o ON o.id = old.id) AS j WHERE notes.id = 1 AND j.name IS NOT NULL AND o.id = 1 RETURNING old.rating
+-- @returning-hidden-old-right
+UPDATE notes SET rating = 1 FROM (products AS old JOIN orders o ON o.product_id = old.id) AS j(a, b) WHERE notes.id = 1 AND j.a = 1 RETURNING old.rating
+-- @returning-old-with
+WITH u AS (UPDATE notes SET rating = 1 WHERE id = 1 RETURNING old.rating AS was, new.rating AS now) SELECT was, now FROM u
+-- @returning-old-labelled labelled
+UPDATE customers SET name = 'Zed' WHERE id = 1 RETURNING old.name, new.name, old.email, new.phone
+-- @returning-old-labelled-star labelled
+UPDATE customers SET name = 'Zed' WHERE id = 1 RETURNING old.*, new.*
+-- @returning-old-labelled-alias labelled
+UPDATE customers AS new SET name = 'Zed' WHERE new.id = 1 RETURNING new.email, old.email
+-- @returning-old-labelled-row labelled reveal
+UPDATE customers SET name = 'Zed' WHERE id = 1 RETURNING to_jsonb(old) ->> 'email'
 -- @merge-returning
 MERGE INTO notes n USING (VALUES (1, 'merged')) v(id, note) ON n.id = v.id WHEN MATCHED THEN UPDATE SET note = v.note RETURNING n.id, n.note
--- refused: not built yet
+-- @merge-returning-star
+MERGE INTO notes n USING (VALUES (1, 'merged')) v(id, note) ON n.id = v.id WHEN MATCHED THEN UPDATE SET note = v.note RETURNING *
+-- @merge-returning-action
+MERGE INTO notes n USING (VALUES (1, 'merged'), (987654, 'made')) v(id, note) ON n.id = v.id WHEN MATCHED THEN UPDATE SET note = v.note WHEN NOT MATCHED THEN INSERT (id, note) VALUES (v.id, v.note) RETURNING merge_action(), v.*, n.note, (SELECT merge_action()), old.id, new.id
+-- @merge-returning-delete
+MERGE INTO notes n USING (VALUES (1)) v(id) ON n.id = v.id WHEN MATCHED THEN DELETE RETURNING merge_action() AS did, n.*
+-- @merge-returning-with
+WITH m AS (MERGE INTO notes n USING (VALUES (1, 'merged')) v(id, note) ON n.id = v.id WHEN MATCHED THEN UPDATE SET note = v.note RETURNING merge_action() AS did, n.id) SELECT did, id FROM m
+-- @merge-returning-labelled labelled
+MERGE INTO customers c USING orders o ON c.id = o.customer_id AND o.id = 1 WHEN MATCHED THEN UPDATE SET name = o.status RETURNING merge_action(), c.email, c.phone, o.id
+-- @merge-returning-labelled-star labelled
+MERGE INTO customers c USING orders o ON c.id = o.customer_id AND o.id = 1 WHEN MATCHED THEN UPDATE SET name = o.status RETURNING *
+-- @merge-returning-labelled-source labelled
+MERGE INTO notes n USING customers c ON n.id = c.id AND c.id = 1 WHEN MATCHED THEN UPDATE SET note = 'x' RETURNING c.email, c.birth_date, n.id
+-- @merge-returning-labelled-old labelled
+MERGE INTO customers c USING orders o ON c.id = o.customer_id AND o.id = 1 WHEN MATCHED THEN UPDATE SET name = o.status RETURNING old.email, new.email, old.name
 -- @copy-on-error simple
 SELECT count(*) FROM notes
 -- @system-user
