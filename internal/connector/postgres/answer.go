@@ -48,6 +48,7 @@ const (
 	answerBounded // of a simple query whose rows are counted before it takes effect
 	answerClose
 	answerSync
+	answerCut // of a Sync of the gateway's own; the client sees nothing of it
 )
 
 // answering is the state of the goroutine that answers the client.
@@ -72,6 +73,7 @@ type answering struct {
 	unsettled bool   // there were some since no transaction was open
 	alert     string // what of an answer did not fit the plan
 	paused    bool   // a simple query has a segment that is not sent yet
+	stopped   bool   // the part of a batch in front of a cut failed
 }
 
 // answer is the answering goroutine: it takes what is due in order, and reads what the database says only
@@ -159,6 +161,8 @@ func (s *session) answerItem(it *item) error {
 		return s.answerSync(it)
 	case answerBounded:
 		return s.answerBounded(it)
+	case answerCut:
+		return s.answerCut(it)
 	}
 	if s.skipping {
 		return s.skip(it)
@@ -179,7 +183,7 @@ func (s *session) answerItem(it *item) error {
 		body, err := s.expect(it, 'T', 'n')
 		if err == nil && len(body) > 0 { // NoData has no body
 			it.portal.described = bytes.Clone(body)
-			err = s.checkRows(body, it.portal.plan)
+			err = s.checkRows(body, it.portal.plan, 0)
 		}
 		return err
 	case answerExecute:
@@ -290,7 +294,7 @@ func (s *session) answerDescribeStatement(it *item) error {
 	}
 	kept := bytes.Clone(body)
 	it.statement.described.Store(&kept)
-	return s.checkRows(body, it.statement.plan)
+	return s.checkRows(body, it.statement.plan, 0)
 }
 
 // answerQuery reads the answer of a simple query up to its ReadyForQuery.
@@ -303,7 +307,7 @@ func (s *session) answerQuery(it *item) error {
 		}
 		switch typ {
 		case 'T':
-			if err := s.checkRows(body, it.plan); err != nil {
+			if err := s.checkRows(body, it.plan, r.done); err != nil {
 				return err
 			}
 			s.gatherRows()

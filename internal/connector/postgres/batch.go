@@ -49,6 +49,17 @@ func (s *session) gather(ctx context.Context, typ byte, body []byte) error {
 func (s *session) finish(ctx context.Context, end byte) error {
 	batch := s.batch
 	s.batch, s.batchBytes, s.executes = nil, 0, 0
+	for _, n := range s.cuts(batch) {
+		if err := s.piece(ctx, batch[:n], cutEnd); err != nil {
+			return err
+		}
+		batch = batch[n:]
+	}
+	return s.piece(ctx, batch, end)
+}
+
+// piece ends a batch, or a part of it that is judged and sent before the next one is (cutEnd).
+func (s *session) piece(ctx context.Context, batch []message, end byte) error {
 	if s.discarding {
 		if end != 'S' {
 			return nil
@@ -67,11 +78,17 @@ func (s *session) finish(ctx context.Context, end byte) error {
 		}
 	}
 	if len(batch) == 0 {
+		if end == cutEnd {
+			return nil
+		}
 		return s.endBatch(end, nil, nil, nil, nil)
 	}
 	for attempt := 0; ; attempt++ {
 		if err := s.judgeBatch(ctx, batch, end); !errors.Is(err, errMoved) {
-			return err
+			if err != nil || end != cutEnd || s.discarding {
+				return err
+			}
+			return s.cut()
 		}
 		if r := s.again(ctx, attempt); r != nil {
 			return s.refuseEnded(r, end)
@@ -148,14 +165,18 @@ func (s *session) judgeBatch(ctx context.Context, batch []message, end byte) err
 // endBatch sends a batch on, with its Sync or a Flush.
 func (s *session) endBatch(end byte, entries []*gate.Entry, plans []*guard.Plan, frames []byte, items []item) error {
 	inside := s.unsynced && s.status == 'I'
-	if end == 'S' {
+	if end == 'S' || end == cutEnd {
 		if s.up == nil { // nothing was ever sent
 			return s.push([]item{{kind: answerReady}})
 		}
 		s.sequence++
 		s.unsynced = false
 		frames = appendMessage(frames, 'S')
-		items = append(items, item{kind: answerSync, sequence: s.sequence})
+		it := item{kind: answerSync, sequence: s.sequence}
+		if end == cutEnd {
+			it.kind = answerCut
+		}
+		items = append(items, it)
 	} else if len(frames) > 0 {
 		s.unsynced = true
 		frames = appendMessage(frames, 'H')
@@ -163,7 +184,7 @@ func (s *session) endBatch(end byte, entries []*gate.Entry, plans []*guard.Plan,
 	if len(frames) == 0 {
 		return nil
 	}
-	return s.sendGrounded(entries, plans, frames, items, end == 'S', inside)
+	return s.sendGrounded(entries, plans, frames, items, end == 'S' || end == cutEnd, inside)
 }
 
 // refuseBatch refuses what has been gathered and everything up to the next Sync.

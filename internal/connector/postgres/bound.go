@@ -16,11 +16,14 @@ import (
 )
 
 // Bound is what an approval of the request is bound to: the intent, with the versions that the database says the
-// objects have now, and with the settings and the search path.
+// objects have now, and with the settings and the search path. A text that sets what its own literals mean is refused.
 func (r *request) Bound(ctx context.Context) (gate.Intent, error) {
 	i := r.Intent()
 	if r.plan == nil || r.prepare {
 		return i, nil
+	}
+	if restyles(r.plan) {
+		return i, restyledRefusal("text", "Send the SET by itself, then the statement in the next text.")
 	}
 	settings := r.meaning()
 	settings["search_path"] = r.searchPath()
@@ -68,10 +71,8 @@ func (c *catalogs) objects(ctx context.Context, plan *guard.Plan) ([]gate.Object
 	defer c.mu.Unlock()
 	reading, cancel := context.WithTimeout(context.WithoutCancel(ctx), catalogTime)
 	defer cancel()
-	if c.conn == nil || c.conn.IsClosed() {
-		if err := c.dial(reading); err != nil {
-			return nil, err
-		}
+	if err := c.connected(reading); err != nil {
+		return nil, err
 	}
 	versions := map[string]string{}
 	rows, err := c.conn.Query(reading, objectVersions, slices.Sorted(maps.Keys(relations)), slices.Sorted(maps.Keys(functions)))

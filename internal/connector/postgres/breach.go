@@ -32,27 +32,36 @@ func (s *session) recordAlert(it *item) error {
 	return e.Record(gate.Event{Kind: gate.Alerted, Body: gate.AlertBody{Reason: s.alert}})
 }
 
-// checkRows is the second check: a column whose values would come raw from where the plan masks them.
-func (s *session) checkRows(body []byte, plan *guard.Plan) error {
-	if why := misfit(body, plan); why != "" {
+// checkRows is the second check: a column whose values would come raw from where the plan masks them, or other columns
+// than those that the plan's statement gives. ended is how many statements of the plan have ended.
+func (s *session) checkRows(body []byte, plan *guard.Plan, ended int) error {
+	if why := misfit(body, plan, ended); why != "" {
 		return s.breach(why)
 	}
 	return nil
 }
 
 // misfit is what of a RowDescription does not fit a plan; "" where all does.
-func misfit(body []byte, plan *guard.Plan) string {
+func misfit(body []byte, plan *guard.Plan, ended int) string {
 	columns, err := decodeRowDescription(body)
 	if err != nil || plan == nil {
 		return "a malformed RowDescription"
 	}
-	for _, c := range columns {
+	row := make([]guard.Described, len(columns))
+	for i, c := range columns {
 		if slices.Contains(plan.Guarded[c.table], c.column) {
 			return fmt.Sprintf("column %d of relation %d comes raw", c.column, c.table)
 		}
 		if slices.Contains(plan.GuardedRows, c.typ) {
 			return fmt.Sprintf("whole rows of type %d come raw", c.typ)
 		}
+		row[i] = guard.Described{Name: c.name, TypeOID: c.typ}
+	}
+	if ended >= len(plan.Statements) {
+		return "rows that no statement gives"
+	}
+	if !plan.Statements[ended].Gives(row) {
+		return fmt.Sprintf("%d columns that are not those of the statement", len(columns))
 	}
 	return ""
 }

@@ -156,6 +156,14 @@ func (c *catalogs) dial(ctx context.Context) error {
 	return nil
 }
 
+// connected makes sure of the connection. The caller holds mu.
+func (c *catalogs) connected(ctx context.Context) error {
+	if c.conn == nil || c.conn.IsClosed() {
+		return c.dial(ctx)
+	}
+	return nil
+}
+
 // load reads the whole catalog in one snapshot.
 func (c *catalogs) load(ctx context.Context) (*guard.Catalog, *Facts, error) {
 	tx, err := c.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})

@@ -34,10 +34,10 @@ func (r *reader) readExtensions() error {
 		usable := f.pure && (!r.typed[f.extension] || slices.Contains(r.catalog.OperatorPath, f.name.Schema))
 		o := r.catalog.Functions[f.name]
 		if o == nil {
-			r.catalog.Functions[f.name] = &guard.Overloads{Allowed: usable, Result: f.result, Fields: f.fields}
+			r.catalog.Functions[f.name] = &guard.Overloads{Allowed: usable, Apart: f.pure, Result: f.result, Fields: f.fields}
 			continue
 		}
-		o.Allowed = o.Allowed && usable
+		o.Allowed, o.Apart = o.Allowed && usable, o.Apart && f.pure
 		o.Differ = o.Differ || !slices.Equal(o.Fields, f.fields)
 		if o.Result != f.result {
 			o.Result = 0

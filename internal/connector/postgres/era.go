@@ -123,10 +123,12 @@ func (d *draft) restyled(step int) bool {
 	return false
 }
 
-func restyledRefusal() *gate.Refusal {
+// restyledRefusal is for a batch or a text.
+func restyledRefusal(what, remedy string) *gate.Refusal {
 	return &gate.Refusal{
-		Code:   gate.NotUnderstood,
-		Reason: "The batch changes a date style or a time zone in front of a statement that writes, so that nobody can be shown what its values mean.",
-		Remedy: "End the batch (Sync) behind the SET, and send the statement in the next one.",
+		Code:     gate.NotUnderstood,
+		SQLState: "0A000",
+		Reason:   "The " + what + " changes a date style or a time zone in front of a statement that writes, so that nobody can be shown what its values mean.",
+		Remedy:   remedy,
 	}
 }

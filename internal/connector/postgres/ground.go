@@ -55,9 +55,10 @@ func (g *ground) forget() {
 	g.known = nil
 }
 
-// look is one thing that the database is asked before a batch.
+// look is one thing that the database is asked before a batch: a footing, or what kin relations have.
 type look struct {
 	footing *guard.Footing
+	kin     string // the query, where it is not a footing
 	known   *described
 	fresh   bool // it is prepared in this batch
 }
@@ -71,33 +72,56 @@ func (g *ground) ask(plans []*guard.Plan) (frames []byte, looks []look, closed i
 	g.closing, g.closed = nil, 0
 	for _, p := range plans {
 		for i := range p.Statements {
-			for k := range p.Statements[i].Footing {
-				f := &p.Statements[i].Footing[k]
-				if slices.ContainsFunc(looks, func(l look) bool { return l.footing.Key == f.Key }) {
+			st := &p.Statements[i]
+			for k := range st.Footing {
+				f := &st.Footing[k]
+				if slices.ContainsFunc(looks, func(l look) bool { return l.footing != nil && l.footing.Key == f.Key }) {
 					continue
 				}
-				l := look{footing: f, known: g.known[f.Key]}
-				if l.known == nil {
-					g.next++
-					l.known, l.fresh = &described{name: fmt.Sprintf("ground:%024x", g.next)}, true // a reserved name
-					if g.known == nil {
-						g.known = map[string]*described{}
-					}
-					g.known[f.Key] = l.known
-					frames = appendMessage(frames, 'P', []byte(l.known.name), []byte{0}, []byte(f.Text), []byte{0, 0, 0})
-				}
+				l := look{footing: f}
+				frames = g.prepared(frames, &l, f.Key, f.Text)
 				frames = appendMessage(frames, 'D', []byte{'S'}, []byte(l.known.name), []byte{0})
 				if f.Rules != "" {
 					frames = askRules(frames, f.Rules)
 				}
 				if looks == nil {
-					looks = make([]look, 0, 2)
+					looks = make([]look, 0, 3)
 				}
 				looks = append(looks, l)
 			}
 		}
 	}
+	for _, p := range plans { // right in front of what runs
+		for i := range p.Statements {
+			for _, text := range p.Statements[i].Kin {
+				if slices.ContainsFunc(looks, func(l look) bool { return l.kin == text }) {
+					continue
+				}
+				l := look{kin: text}
+				frames = g.prepared(frames, &l, text, text)
+				name := l.known.name
+				frames = appendMessage(frames, 'B', []byte(kinName), []byte(name), []byte{0, 0, 0, 0, 0, 0, 0})
+				frames = appendMessage(frames, 'E', []byte(kinName), []byte{0, 0, 0, 0})
+				frames = appendMessage(frames, 'C', []byte{'P'}, []byte(kinName))
+				looks = append(looks, l)
+			}
+		}
+	}
 	return frames, looks, closed
+}
+
+// prepared finds the statement at the database that a question is prepared as, and prepares it where there is none.
+func (g *ground) prepared(frames []byte, l *look, key, text string) []byte {
+	if l.known = g.known[key]; l.known != nil {
+		return frames
+	}
+	g.next++
+	l.known, l.fresh = &described{name: fmt.Sprintf("ground:%024x", g.next)}, true // a reserved name
+	if g.known == nil {
+		g.known = map[string]*described{}
+	}
+	g.known[key] = l.known
+	return appendMessage(frames, 'P', []byte(l.known.name), []byte{0}, []byte(text), []byte{0, 0, 0})
 }
 
 // stands says whether any of the plans stands on a relation.
@@ -236,6 +260,12 @@ func (s *session) see(closed int, looks []look) view {
 		}
 	}
 	for _, l := range looks {
+		if l.kin != "" {
+			if v.err = s.seeKin(&v, l); v.err != nil || v.skipping {
+				return v
+			}
+			continue
+		}
 		types := []byte{'t', 'T'}
 		if l.fresh {
 			types = []byte{'1', 't', 'T'}
@@ -304,14 +334,29 @@ func catalogState(state string) bool {
 }
 
 // redefined says whether a view is defined otherwise than the plan takes it to be, by a reading of the catalog
-// that began after the database had locked it for this transaction.
+// that began after the database had locked it for this transaction, or a table has a child that the plan does not know of.
 func (s *session) redefined(looks []look) (bool, error) {
+	for _, l := range looks {
+		if l.kin == "" {
+			continue
+		}
+		more, err := s.target.catalogs.newKin(context.Background(), l.kin)
+		if err != nil {
+			return false, s.target.unreachable(err)
+		}
+		if more {
+			return true, nil
+		}
+	}
+	if !slices.ContainsFunc(looks, func(l look) bool { return l.footing != nil && l.footing.Rules != "" }) {
+		return false, nil
+	}
 	catalog, err := s.target.catalogs.Reload(context.Background())
 	if err != nil {
 		return false, s.target.unreachable(err)
 	}
 	for _, l := range looks {
-		if l.footing.Rules != "" && !catalog.Defines(l.footing) {
+		if l.footing != nil && l.footing.Rules != "" && !catalog.Defines(l.footing) {
 			return true, nil
 		}
 	}

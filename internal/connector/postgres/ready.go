@@ -9,25 +9,35 @@ import (
 
 // answerSync reads up to the ReadyForQuery of a Sync. An error that comes here is the transaction's.
 func (s *session) answerSync(it *item) error {
+	body, _, err := s.synced()
+	if err != nil {
+		return err
+	}
+	s.skipping = false
+	return s.readyForQuery(it.sequence, body)
+}
+
+// synced reads up to a ReadyForQuery, and says whether there was an error in front of it.
+func (s *session) synced() (ready []byte, failed bool, err error) {
 	for {
 		typ, body, err := s.next()
 		if err != nil {
-			return err
+			return nil, false, err
 		}
 		switch typ {
 		case 'E':
 			text, err := s.forwardError(body)
 			if err != nil {
-				return err
+				return nil, false, err
 			}
+			failed = true
 			for _, r := range s.finished {
 				r.outcome.Status, r.outcome.Error = "error", text
 			}
 		case 'Z':
-			s.skipping = false
-			return s.readyForQuery(it.sequence, body)
+			return body, failed, nil
 		default:
-			return s.breach(fmt.Sprintf("a message of type %q", typ))
+			return nil, false, s.breach(fmt.Sprintf("a message of type %q", typ))
 		}
 	}
 }

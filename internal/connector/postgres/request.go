@@ -65,7 +65,7 @@ func (r *request) Touches(ctx context.Context) ([]policy.Touch, error) {
 		return nil, outdatedRefusal()
 	}
 	if r.draft != nil && plan.Writes && !r.prepare && r.draft.restyled(r.step) {
-		return nil, restyledRefusal()
+		return nil, restyledRefusal("batch", "End the batch (Sync) behind the SET, and send the statement in the next one.")
 	}
 	if r.statement == nil {
 		return plan.Touches, nil

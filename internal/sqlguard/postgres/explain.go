@@ -136,6 +136,7 @@ func (a *analysis) explains(plan *Plan, calls []policy.Touch, analyze bool) {
 	}
 	st := &plan.Statements[0]
 	a.statement.Footing = append(a.statement.Footing, st.Footing...)
+	a.statement.Kin = append(a.statement.Kin, st.Kin...)
 	a.statement.Writes = analyze && plan.Writes
 	a.statement.Styles = analyze && st.Styles
 	if analyze {

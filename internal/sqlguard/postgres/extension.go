@@ -42,6 +42,9 @@ func ExtensionFunction(extension, name, volatility string) bool {
 type Overloads struct {
 	// Allowed is set where each of them may be called without a permit.
 	Allowed bool `json:"allowed,omitempty"`
+	// Apart is set where each of them could be called so, but that the pinned path does not find the operators of its
+	// extension's types: then it may be called where no operator meets a value of such a type (see apart).
+	Apart bool `json:"apart,omitempty"`
 	// Result is the type that all of them return; 0 where they differ.
 	Result uint32 `json:"result,omitempty"`
 	// Fields are the columns that all of them return in FROM; none for a single value. Differ is set where the
@@ -67,10 +70,37 @@ func (a *analysis) extensionFunction(names []string) *Overloads {
 }
 
 func (o *Overloads) allowed() *Overloads {
-	if o == nil || !o.Allowed {
+	if o == nil || !o.Allowed && !o.apart() {
 		return nil
 	}
 	return o
+}
+
+// record is the type of rows whose columns a function says.
+const record = 2249
+
+// apart says whether the functions give values of the server's own types alone, so that the operators of their
+// extension are never looked for. What has such a type may be their argument: it is qualified, and every function of the
+// name is known.
+func (o *Overloads) apart() bool {
+	if !o.Apart || o.Differ || o.Result == 0 || o.Result >= firstUserOID || o.Result == record && len(o.Fields) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(o.Fields, func(f Field) bool { return f.TypeOID >= firstUserOID })
+}
+
+// callable says whether a call of functions outside pg_catalog may stand where it does. Those that are direct arguments
+// of one that may be called may give values of their extension's types.
+func (a *analysis) callable(v *pg.FuncCall, o *Overloads) bool {
+	if o.allowed() == nil && (o == nil || !o.Apart || !a.arguments[v]) {
+		return false
+	}
+	for _, n := range v.Args {
+		if f := n.GetFuncCall(); f != nil {
+			a.arguments[f] = true
+		}
+	}
+	return true
 }
 
 // functionName finds what a name that is called means, and qualifies it. An unqualified name that pg_catalog
@@ -80,7 +110,10 @@ func (a *analysis) functionName(v *pg.FuncCall) error {
 	last := names[len(names)-1]
 	switch {
 	case len(names) == 2 && names[0] != "pg_catalog":
-		if a.extensionFunction(names) == nil {
+		if o := a.env.Catalog.Functions[Name{names[0], names[1]}]; !a.callable(v, o) {
+			if o != nil && o.Apart {
+				return a.unreliable(v, names[0], last)
+			}
 			return a.notBuilt(v.Location, "Calls of functions outside pg_catalog ("+strings.Join(names, ".")+") are")
 		}
 		return nil
@@ -96,7 +129,10 @@ func (a *analysis) functionName(v *pg.FuncCall) error {
 	case len(names) == 1:
 		for _, schema := range a.env.Catalog.SearchPath {
 			if o := a.env.Catalog.Functions[Name{schema, last}]; o != nil {
-				if !o.Allowed {
+				if !a.callable(v, o) {
+					if o.Apart {
+						return a.unreliable(v, schema, last)
+					}
 					break
 				}
 				v.Funcname = []*pg.Node{pg.MakeStrNode(schema), v.Funcname[0]}
@@ -113,10 +149,17 @@ func (a *analysis) functionName(v *pg.FuncCall) error {
 	return nil
 }
 
+// unreliable is the refusal of a function of an extension in a schema that the pinned path does not have.
+func (a *analysis) unreliable(v *pg.FuncCall, schema, name string) error {
+	return refused(NotUnderstood, "42501", a.at(v.Location), "The function "+quoted(name)+" gives values of an extension's type, whose operators the gateway cannot rely on in the schema "+quoted(schema)+".",
+		"Use it as the argument of another function of the extension, or ask the database's operator to put the schema into the connection's search_path and to revoke CREATE on it.")
+}
+
 // shared says whether a schema of the operator path has an extension's function of the name.
 func (a *analysis) shared(name string) bool {
 	return slices.ContainsFunc(a.env.Catalog.OperatorPath, func(schema string) bool {
-		return a.env.Catalog.Functions[Name{schema, name}].allowed() != nil
+		o := a.env.Catalog.Functions[Name{schema, name}]
+		return o != nil && o.Allowed
 	})
 }
 

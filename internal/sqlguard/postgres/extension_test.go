@@ -25,6 +25,11 @@ func extended() Environment {
 		{"public", "each"}:    {Allowed: true, Fields: []Field{{Name: "key", TypeOID: 25}, {Name: "value", TypeOID: 25}}},
 		{"public", "own"}:     {},
 		{"public", "mixed"}:   {Allowed: true, Differ: true},
+		{"open", "fold"}:      {Apart: true, Result: 20002},
+		{"open", "spread"}:    {Apart: true, Result: 2249, Fields: []Field{{Name: "k", TypeOID: 25}}},
+		{"open", "keys"}:      {Apart: true, Result: 1009},
+		{"open", "rows"}:      {Apart: true, Result: 2249},
+		{"open", "folds"}:     {Apart: true, Result: 2249, Fields: []Field{{Name: "k", TypeOID: 20002}}},
 	}
 	return env
 }
@@ -36,32 +41,45 @@ func TestExtensionNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	for text, want := range map[string]string{
-		"SELECT akeys('a=>1'::hstore)":                  "SELECT public.akeys('a=>1'::public.hstore)",
-		"SELECT replace('a', 'b', 'c')":                 "SELECT replace('a', 'b', 'c')", // the pinned path finds both
-		"SELECT lower('A')":                             "SELECT pg_catalog.lower('A')",
-		"SELECT pg_catalog.replace('a', 'b', 'c')":      "SELECT pg_catalog.replace('a', 'b', 'c')",
-		"SELECT public.replace('a', 'b', 'c')":          "SELECT public.replace('a', 'b', 'c')",
-		"SELECT k FROM each('a=>1') AS e(k, v)":         "SELECT e.k FROM public.each('a=>1') e(k, v)",
-		"SELECT value FROM each('a=>1')":                "SELECT each.value FROM public.each('a=>1')",
-		"SELECT (each('a=>1')).key":                     "SELECT (public.each('a=>1')).key",
-		"SELECT (each('a=>1')).lower":                   "", // it would be lower(each(…))
-		"SELECT * FROM mixed()":                         "",
-		"SELECT own('x')":                               "",
-		"SELECT public.own('x')":                        "",
-		"SELECT public.lower('x')":                      "",
-		"SELECT 'x'::citext":                            "",
-		"SELECT 'x'::open.citext":                       "",
-		"SELECT NULL::hstore[]":                         "SELECT NULL::public.hstore[]",
-		"SELECT 'a' OPERATOR(public.->) 'b'":            "SELECT 'a' OPERATOR(public.->) 'b'",
-		"SELECT 'a' OPERATOR(open.=) 'b'":               "",
-		"SELECT 'a' #= 'b'":                             "",
-		"SELECT 'a' OPERATOR(public.#=) 'b'":            "",
-		"SELECT (NULL::place).city":                     "SELECT (NULL::public.place).city",
-		"SELECT (NULL::place).nick":                     "", // operators over it would not be its own
-		"SELECT (NULL::place).own":                      "",
-		"SELECT (NULL::place[])[1].city":                "SELECT (NULL::public.place[])[1].city",
-		"SELECT jsonb_populate_record(NULL::place, $1)": "SELECT pg_catalog.jsonb_populate_record(NULL::public.place, $1)",
-		"SELECT jsonb_populate_record($1, $2)":          "",
+		"SELECT akeys('a=>1'::hstore)":                   "SELECT public.akeys('a=>1'::public.hstore)",
+		"SELECT replace('a', 'b', 'c')":                  "SELECT replace('a', 'b', 'c')", // the pinned path finds both
+		"SELECT lower('A')":                              "SELECT pg_catalog.lower('A')",
+		"SELECT pg_catalog.replace('a', 'b', 'c')":       "SELECT pg_catalog.replace('a', 'b', 'c')",
+		"SELECT public.replace('a', 'b', 'c')":           "SELECT public.replace('a', 'b', 'c')",
+		"SELECT k FROM each('a=>1') AS e(k, v)":          "SELECT e.k FROM public.each('a=>1') e(k, v)",
+		"SELECT value FROM each('a=>1')":                 "SELECT each.value FROM public.each('a=>1')",
+		"SELECT (each('a=>1')).key":                      "SELECT (public.each('a=>1')).key",
+		"SELECT (each('a=>1')).lower":                    "", // it would be lower(each(…))
+		"SELECT * FROM mixed()":                          "",
+		"SELECT own('x')":                                "",
+		"SELECT fold('x')":                               "", // a value whose operators are not its own
+		"SELECT fold('x') = 'X'":                         "",
+		"SELECT open.fold('x')":                          "",
+		"SELECT keys(fold('x'))":                         "SELECT open.keys(open.fold('x'))",
+		"SELECT keys(fold(fold('x')))":                   "SELECT open.keys(open.fold(open.fold('x')))",
+		"SELECT keys((fold('x')))":                       "SELECT open.keys(open.fold('x'))",
+		"SELECT keys(fold('x') || 'y')":                  "",
+		"SELECT keys(CASE WHEN true THEN fold('x') END)": "",
+		"SELECT upper(fold('x'))":                        "",
+		"SELECT k FROM spread(fold('x'))":                "SELECT spread.k FROM open.spread(open.fold('x'))",
+		"SELECT k FROM open.spread(open.fold('x')) s":    "SELECT s.k FROM open.spread(open.fold('x')) s",
+		"SELECT rows('x')":                               "",
+		"SELECT folds('x')":                              "",
+		"SELECT public.own('x')":                         "",
+		"SELECT public.lower('x')":                       "",
+		"SELECT 'x'::citext":                             "",
+		"SELECT 'x'::open.citext":                        "",
+		"SELECT NULL::hstore[]":                          "SELECT NULL::public.hstore[]",
+		"SELECT 'a' OPERATOR(public.->) 'b'":             "SELECT 'a' OPERATOR(public.->) 'b'",
+		"SELECT 'a' OPERATOR(open.=) 'b'":                "",
+		"SELECT 'a' #= 'b'":                              "",
+		"SELECT 'a' OPERATOR(public.#=) 'b'":             "",
+		"SELECT (NULL::place).city":                      "SELECT (NULL::public.place).city",
+		"SELECT (NULL::place).nick":                      "", // operators over it would not be its own
+		"SELECT (NULL::place).own":                       "",
+		"SELECT (NULL::place[])[1].city":                 "SELECT (NULL::public.place[])[1].city",
+		"SELECT jsonb_populate_record(NULL::place, $1)":  "SELECT pg_catalog.jsonb_populate_record(NULL::public.place, $1)",
+		"SELECT jsonb_populate_record($1, $2)":           "",
 		"SELECT x.city FROM (SELECT NULL::place AS p) y, LATERAL (SELECT (y.p).city) x": "SELECT x.city FROM (SELECT NULL::public.place AS p) y, LATERAL (SELECT (y.p).city) x",
 	} {
 		plan, err := g.Analyze(extended(), text)

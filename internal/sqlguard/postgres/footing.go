@@ -40,6 +40,9 @@ func (a *analysis) stand() {
 			a.statement.Footing = append(a.statement.Footing, a.footing(r))
 		}
 	}
+	if k := a.kin(); k != "" && reading[a.statement.Verb] && !slices.Contains(a.statement.Kin, k) {
+		a.statement.Kin = append(a.statement.Kin, k)
+	}
 }
 
 func (a *analysis) footing(r *Relation) Footing {

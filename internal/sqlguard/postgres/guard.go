@@ -67,6 +67,7 @@ func (g *Guard) Analyze(env Environment, text string) (*Plan, error) {
 	env.Sight = env.Catalog.own(env.Sight)
 	a := &analysis{env: env, version: tree.Version, state: env.State, base: env.Catalog, text: text, plan: &Plan{Guarded: map[uint32][]int16{}}, seen: map[string]bool{}, walked: map[proto.Message]bool{}, own: map[*pg.Node]bool{}, wide: map[*Relation]bool{},
 		prints: map[*pg.Node]bool{}, typeofs: map[*pg.Node]bool{}, inFrom: map[*pg.FuncCall]bool{}, outer: map[*pg.Node]bool{}}
+	a.arguments = map[*pg.FuncCall]bool{}
 	a.subLinks, a.scanned = map[*pg.SubLink][]column{}, map[*pg.RangeSubselect]bool{}
 	a.repeated = repeatedParameters(text, tree)
 	for _, raw := range tree.Stmts {
@@ -155,8 +156,9 @@ type analysis struct {
 	region    *region                  // where conditions are noted
 	subLinks  map[*pg.SubLink][]column // what sub-selects in expressions give
 	scanned   map[*pg.RangeSubselect]bool
-	calls     *bool          // whether any function of users may run
-	repeated  map[int32]bool // parameters that are used more than once
+	arguments map[*pg.FuncCall]bool // direct arguments of functions of extensions
+	calls     *bool                 // whether any function of users may run
+	repeated  map[int32]bool        // parameters that are used more than once
 	targeted  []*pendingWrite
 }
 
@@ -218,23 +220,33 @@ func (a *analysis) top(n *pg.Node) error {
 		a.restricting(v.SelectStmt)
 		a.statement.Verb = Select
 		a.noteOutputs(v.SelectStmt)
-		_, err := a.selectStmt(v.SelectStmt, nil, nil)
+		open := openOutputs(v.SelectStmt)
+		out, err := a.selectStmt(v.SelectStmt, nil, nil)
+		a.expects(out, open)
 		return err
 	case *pg.Node_InsertStmt:
 		a.statement.Verb = Insert
-		_, err := a.insert(v.InsertStmt, nil)
+		open := openOutputs(v.InsertStmt)
+		out, err := a.insert(v.InsertStmt, nil)
+		a.expects(out, open)
 		return err
 	case *pg.Node_UpdateStmt:
 		a.statement.Verb = Update
-		_, err := a.update(v.UpdateStmt, nil)
+		open := openOutputs(v.UpdateStmt)
+		out, err := a.update(v.UpdateStmt, nil)
+		a.expects(out, open)
 		return err
 	case *pg.Node_MergeStmt:
 		a.statement.Verb = Merge
-		_, err := a.merge(v.MergeStmt, nil)
+		open := openOutputs(v.MergeStmt)
+		out, err := a.merge(v.MergeStmt, nil)
+		a.expects(out, open)
 		return err
 	case *pg.Node_DeleteStmt:
 		a.statement.Verb = Delete
-		_, err := a.delete(v.DeleteStmt, nil)
+		open := openOutputs(v.DeleteStmt)
+		out, err := a.delete(v.DeleteStmt, nil)
+		a.expects(out, open)
 		return err
 	case *pg.Node_TransactionStmt:
 		return a.transaction(v.TransactionStmt)

@@ -95,6 +95,7 @@ func (a *analysis) again(n *Named, what string) error {
 		a.relation(r)
 	}
 	a.statement.Footing = append(a.statement.Footing, plan.Statements[0].Footing...)
+	a.statement.Kin = append(a.statement.Kin, plan.Statements[0].Kin...)
 	a.statement.Writes = a.statement.Writes || plan.Writes
 	a.statement.Fills = append(a.statement.Fills, plan.Statements[0].Fills...)
 	a.plan.Masked, a.plan.Filtered = a.plan.Masked || plan.Masked, a.plan.Filtered || plan.Filtered
@@ -116,6 +117,7 @@ func (a *analysis) understoodAgain(n *Named, what string) (*Plan, error) {
 // used understands what a statement uses by its name, and says what that is.
 func (a *analysis) used(n *Named, what string) error {
 	a.plan.Means = append(a.plan.Means, n.Plan.Text)
+	a.statement.Outputs = n.Plan.Statements[0].Outputs
 	for _, st := range n.Plan.Statements {
 		a.statement.Styles = a.statement.Styles || st.Styles
 	}

@@ -79,6 +79,11 @@ type Statement struct {
 	Writes bool
 	// Footing is what the statement takes the relations to be that it names, each once.
 	Footing []Footing
+	// Kin are queries that say whether relations that the statement scans have children or partitions that it does not
+	// know of; none where there is nothing to know.
+	Kin []string
+	// Outputs are the columns that the statement gives, none for no rows; nil where they are not known.
+	Outputs []Output
 	// Answers is the verb whose command tag the server answers with, where that is not Verb's own.
 	Answers Verb
 	// Name is the client's name of what the statement makes, uses or ends: a savepoint, a prepared statement,
@@ -98,6 +103,15 @@ type Statement struct {
 	Sources []Source
 	// Styles is set where the statement can change what the text of a date, a time or an interval means.
 	Styles bool
+}
+
+// Output is what is known of a column that a statement gives.
+type Output struct {
+	// Name is what it is called; Named is set where that is known.
+	Name  string
+	Named bool
+	// TypeOID is its type; 0 where that is not known.
+	TypeOID uint32
 }
 
 // Setting is a search path that a statement sets: nil is the connection's own, which is Default.

@@ -23,6 +23,10 @@ type column struct {
 	// plain and safe are what is known of its value (see probed); the zero values say that nothing is.
 	plain string
 	safe  bool
+	// sure is set where the name is certain to be the server's; typed is the type that the server says the column to be of,
+	// 0 where that is not certain.
+	sure  bool
+	typed uint32
 	// home is the item that its full name belongs to, where it is offered by a join; nil for a merged one.
 	home *item
 }

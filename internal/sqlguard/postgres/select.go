@@ -151,7 +151,7 @@ func (a *analysis) targets(list []*pg.Node, s *scope) ([]column, error) {
 				return nil, err
 			}
 			// What an output reads was touched here; a level outside reads a computed column.
-			out = append(out, column{name: outputName(t), extension: col.extension, typ: col.typ, plain: col.plain, safe: col.safe, oid: a.isOID(t.Val, s)})
+			out = append(out, column{name: outputName(t), extension: col.extension, typ: col.typ, plain: col.plain, safe: col.safe, oid: a.isOID(t.Val, s), sure: true, typed: col.described()})
 			continue
 		}
 		cols, star, err := a.rowStar(t.Val, s)
@@ -174,7 +174,7 @@ func (a *analysis) targets(list []*pg.Node, s *scope) ([]column, error) {
 			t.Name = outputName(t)
 		}
 		c := a.computed(outputName(t), t.Val, s)
-		c.typ, c.oid = a.valueType(t.Val, s), a.isOID(t.Val, s)
+		c.typ, c.oid, c.sure = a.valueType(t.Val, s), a.isOID(t.Val, s), t.Name != ""
 		out = append(out, c)
 	}
 	return out, nil
@@ -225,7 +225,7 @@ func (a *analysis) star(c *pg.ColumnRef, s *scope) (out []column, star bool, err
 			return nil, true, err
 		}
 		for _, c := range it.columns {
-			out = append(out, column{name: c.name, extension: c.extension, typ: c.typ, plain: c.plain, safe: c.safe})
+			out = append(out, column{name: c.name, extension: c.extension, typ: c.typ, plain: c.plain, safe: c.safe, sure: true, typed: c.described()})
 		}
 	}
 	return out, true, nil
@@ -364,6 +364,7 @@ func (a *analysis) locks(list []*pg.Node, s *scope, before int) error {
 func arms(l, r []column) []column {
 	out := slices.Clone(l)
 	for i := range out {
+		out[i].typed = 0
 		if i >= len(r) || !r[i].safe {
 			out[i].safe = false
 		}

@@ -306,7 +306,7 @@ func (a *analysis) returning(list *[]*pg.Node, it *item, s *scope) ([]column, er
 			if len(a.rewrites) > before { // what is written in its place has another name
 				t.Name = outputName(t)
 			}
-			columns = append(columns, column{name: outputName(t)})
+			columns = append(columns, column{name: outputName(t), sure: t.Name != ""})
 			out = append(out, n)
 			continue
 		}
@@ -325,7 +325,7 @@ func (a *analysis) returning(list *[]*pg.Node, it *item, s *scope) ([]column, er
 			if err != nil {
 				return nil, err
 			}
-			columns = append(columns, column{name: outputName(t), extension: found.extension})
+			columns = append(columns, column{name: outputName(t), extension: found.extension, sure: true, typed: found.described()})
 			out = append(out, n)
 			continue
 		}
@@ -342,7 +342,7 @@ func (a *analysis) returning(list *[]*pg.Node, it *item, s *scope) ([]column, er
 
 // returnedColumn is a column of the written table as a WITH query offers it.
 func (a *analysis) returnedColumn(r *Relation, c *Column, name string) column {
-	return column{name: name, extension: c.Extension && a.read(r, c).Mask == policy.MaskNone}
+	return column{name: name, extension: c.Extension && a.read(r, c).Mask == policy.MaskNone, sure: true, typed: c.described()}
 }
 
 // versions adds what RETURNING calls old and new: the written table's row before and after (PostgreSQL 18). As at the
@@ -412,7 +412,7 @@ func (a *analysis) returningStar(c *pg.ColumnRef, it *item, s *scope) (out []*pg
 				return nil, nil, err
 			}
 			for _, c := range i.columns {
-				columns = append(columns, column{name: c.name, extension: c.extension})
+				columns = append(columns, column{name: c.name, extension: c.extension, sure: true, typed: c.described()})
 			}
 			ref := pg.MakeColumnRefNode([]*pg.Node{pg.MakeStrNode(i.alias), {Node: &pg.Node_AStar{AStar: &pg.A_Star{}}}}, 0)
 			out = append(out, a.wrote(pg.MakeResTargetNodeWithVal(ref, 0)))
