@@ -158,7 +158,7 @@ func openOn(ctx context.Context, c *config.Config, log *slog.Logger, disk faultf
 		if c.Listen[connector.Kind()] == "" && (!shared || len(theirs) == 0) {
 			continue
 		}
-		server, err := connector.Server(gate.Deps{Gate: theGate, Verifier: verifier, Issuers: issuers(c), TLS: encryption, Connections: theirs, Secret: own, Log: log})
+		server, err := connector.Server(gate.Deps{Gate: theGate, Verifier: verifier, Issuers: issuers(c), TLS: encryption, Connections: theirs, Secret: own, Memory: int64(c.Limits.Memory), Log: log})
 		if err != nil {
 			return nil, &config.Error{Path: c.Path, Err: err}
 		}

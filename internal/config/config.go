@@ -53,8 +53,8 @@ type Config struct {
 	Policies    Policies     `yaml:"policies"`
 	Approvals   Approvals    `yaml:"approvals"`
 	Connections []Connection `yaml:"connections"`
+	Limits      Limits       `yaml:"limits"`
 
-	Limits  any `yaml:"limits" planned:"true"`
 	Replica any `yaml:"replica" planned:"true"`
 	Secrets any `yaml:"secrets" planned:"true"`
 	Log     any `yaml:"log" planned:"true"`
@@ -76,6 +76,31 @@ type Approvals struct {
 	Valid Duration `yaml:"valid"`
 	// Notify are the places that are told of held requests.
 	Notify []notify.Target `yaml:"notify"`
+}
+
+// Limits bound what all sessions together may take.
+type Limits struct {
+	// Memory is for the large messages of all PostgreSQL sessions together; 0: the connector's own default.
+	Memory Size `yaml:"memory"`
+}
+
+// Size is a number of bytes as the file writes it: 512MiB, 2GiB.
+type Size int64
+
+var sizeWord = regexp.MustCompile(`^([1-9][0-9]{0,5})(MiB|GiB)$`)
+
+// UnmarshalYAML reads 512MiB.
+func (s *Size) UnmarshalYAML(n *yaml.Node) error {
+	m := sizeWord.FindStringSubmatch(n.Value)
+	if n.Kind != yaml.ScalarNode || m == nil {
+		return strict.Errorf(n, "a size should be a single value such as 512MiB or 2GiB")
+	}
+	v, err := strconv.ParseInt(m[1], 10, 64)
+	if err != nil {
+		return strict.Errorf(n, "%q should be a size such as 512MiB or 2GiB", n.Value)
+	}
+	*s = Size(v << map[string]uint{"MiB": 20, "GiB": 30}[m[2]])
+	return nil
 }
 
 // Duration is a time.Duration as the file writes it: 5m, 90s, 1h30m.

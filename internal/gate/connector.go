@@ -61,6 +61,8 @@ type Deps struct {
 	Connections []Connection
 	// Secret is what the gateway keeps secret, 32 bytes or more; a connector derives keys from it. Empty: none.
 	Secret []byte
+	// Memory bounds what the large messages of all sessions of a connector take together, in bytes; 0: its own default.
+	Memory int64
 	Log    *slog.Logger
 }
 

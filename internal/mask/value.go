@@ -150,7 +150,7 @@ func readTime(s string) (moment, bool) {
 
 func (m moment) year(width int64) (string, bool) {
 	y := int64(m.at.Year())
-	if y < 1 || y > 9999 {
+	if y < 1 || y > 9998 { // as the SQL guards have it
 		return "", false
 	}
 	if width > 1 {

@@ -17,6 +17,9 @@ func (s *session) gather(ctx context.Context, typ byte, body []byte) error {
 	}
 	m := message{typ: typ}
 	var err error
+	if len(body) > keepBuffer && !s.kept.hold(s.kept.held+3*int64(len(body))) { // it is kept, sent and recorded
+		return s.refuseBatch(noRoom(s.server.memory.limit))
+	}
 	switch typ {
 	case 'P':
 		m.parse, err = decodeParse(body)
@@ -49,6 +52,8 @@ func (s *session) gather(ctx context.Context, typ byte, body []byte) error {
 func (s *session) finish(ctx context.Context, end byte) error {
 	batch := s.batch
 	s.batch, s.batchBytes, s.executes = nil, 0, 0
+	defer s.kept.hold(0)
+	defer s.countTexts()
 	for _, n := range s.cuts(batch) {
 		if err := s.piece(ctx, batch[:n], cutEnd); err != nil {
 			return err
@@ -190,6 +195,7 @@ func (s *session) endBatch(end byte, entries []*gate.Entry, plans []*guard.Plan,
 // refuseBatch refuses what has been gathered and everything up to the next Sync.
 func (s *session) refuseBatch(r *gate.Refusal) error {
 	s.batch, s.batchBytes, s.executes = nil, 0, 0
+	s.kept.hold(0)
 	return s.refuseEnded(r, 0)
 }
 
@@ -346,6 +352,10 @@ func (d *draft) prepare(m *message, st *step) {
 		d.err = &gate.Refusal{Code: gate.LimitExceeded, Reason: fmt.Sprintf("A session may hold %d prepared statements.", maxStatements), Remedy: "Close some first."}
 		return
 	}
+	if n := int64(len(p.text)); n > keepText && !d.session.texts.hold(d.session.texts.held+2*n) {
+		d.err = noRoom(d.session.server.memory.limit)
+		return
+	}
 	if len(p.text) > keepText && d.prepared()+len(p.text) > maxPrepared {
 		d.err = &gate.Refusal{Code: gate.LimitExceeded, Reason: fmt.Sprintf("The prepared statements of a session may be %d MiB long together.", maxPrepared>>20), Remedy: "Close some first, or send the values as parameters."}
 		return
@@ -449,7 +459,7 @@ func (d *draft) apply(entries []*gate.Entry) (frames []byte, items []item) {
 			plan := d.requests[st.request].(*request).plan
 			st.statement.plan = plan
 			if st.portal != nil {
-				st.portal.entry, st.portal.plan = entries[st.request], plan
+				st.portal.entry, st.portal.plan, st.portal.asked = entries[st.request], plan, nil
 			}
 		}
 	}
@@ -470,6 +480,20 @@ func (d *draft) apply(entries []*gate.Entry) (frames []byte, items []item) {
 	}
 	s.frames = emptied(frames)
 	return frames, items
+}
+
+// countTexts counts what the long texts of the prepared statements take, with what was printed of them.
+func (s *session) countTexts() {
+	if s.texts.held == 0 {
+		return
+	}
+	var n int64
+	for _, p := range s.statements {
+		if len(p.text) > keepText {
+			n += 2 * int64(len(p.text))
+		}
+	}
+	s.texts.hold(n + 2*int64(s.state.LongTexts()))
 }
 
 // bound are the plans that the batch prepares or runs: a description must be that of what the plan names, too.

@@ -10,7 +10,8 @@ import (
 
 // TestPreparedLength: what a session keeps of its prepared statements is bounded.
 func TestPreparedLength(t *testing.T) {
-	s := &session{statements: map[string]*prepared{}}
+	server := &server{memory: newMemory(0)}
+	s := &session{server: server, statements: map[string]*prepared{}, texts: server.memory.share("one")}
 	text := "SELECT '" + strings.Repeat("x", 1<<20) + "'"
 	kept := 0
 	for ; kept < maxStatements; kept++ {

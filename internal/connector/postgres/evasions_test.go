@@ -37,7 +37,7 @@ var entryStart = regexp.MustCompile(`(?m)^-- @([0-9mc])`)
 func evasions(t *testing.T) []evasion {
 	t.Helper()
 	var entries []string
-	files := []string{"testdata/evasions.sql", "testdata/evasions-more.sql", "testdata/evasions-copy.sql"}
+	files := []string{"testdata/evasions.sql", "testdata/evasions-more.sql", "testdata/evasions-copy.sql", "testdata/evasions-later.sql"}
 	if serverVersion(t) >= 18 {
 		files = append(files, "testdata/evasions-18.sql")
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"gatehouse/internal/gate"
@@ -38,6 +39,12 @@ func (s *session) judge(ctx context.Context) error {
 			s.socket.wait(lull) // a busy client's next message is here before the scheduler would be
 		}
 		typ, body, err := s.in.nextRequest(maxMessage)
+		if full := (*errNoRoom)(nil); errors.As(err, &full) {
+			if err := s.refuseMessage(typ, noRoom(full.limit)); err != nil {
+				return err
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -77,6 +84,25 @@ func (s *session) judge(ctx context.Context) error {
 	}
 }
 
+// refuseMessage refuses a message that was not read.
+func (s *session) refuseMessage(typ byte, r *gate.Refusal) error {
+	switch {
+	case s.copy != nil: // it cannot go on without it
+		return r
+	case typ == 'Q':
+		if len(s.batch) > 0 {
+			if err := s.refuseBatch(r); err != nil {
+				return err
+			}
+		}
+		s.discarding = false
+		return s.refuseSimple(r)
+	case strings.IndexByte("PBDEC", typ) >= 0:
+		return s.refuseBatch(r)
+	}
+	return r
+}
+
 // simple handles a Query message: judged whole, sent as one.
 func (s *session) simple(ctx context.Context, body []byte) error {
 	if len(s.batch) > 0 { // an extended batch without its end: PostgreSQL runs it first
@@ -99,6 +125,12 @@ func (s *session) simple(ctx context.Context, body []byte) error {
 		return s.refuseSimple(r)
 	}
 	s.discarding = false
+	if n := int64(len(text)); n > keepText { // it can be a PREPARE
+		if !s.texts.hold(s.texts.held + 2*n) {
+			return s.refuseSimple(noRoom(s.server.memory.limit))
+		}
+		defer s.countTexts()
+	}
 	for attempt := 0; ; attempt++ {
 		if err := s.query(ctx, text); !errors.Is(err, errMoved) {
 			return err

@@ -19,6 +19,10 @@ func (s *session) next() (byte, []byte, error) {
 			s.target.log.Error("an answer is too large", "session", s.gate.ID(), "error", err)
 			return 0, nil, answerTooLarge()
 		}
+		if full := (*errNoRoom)(nil); errors.As(err, &full) {
+			s.target.log.Error("there is no room for an answer", "session", s.gate.ID())
+			return 0, nil, noRoomForAnswer(full.limit)
+		}
 		if err != nil {
 			if s.killing() == nil {
 				s.target.log.Error("the database went away", "session", s.gate.ID(), "error", err)

@@ -28,6 +28,7 @@ type server struct {
 	tls      *tls.Config
 	log      *slog.Logger
 	targets  map[string]*target
+	memory   *memory
 
 	cancels cancelKeys
 
@@ -51,6 +52,7 @@ func newServer(d gate.Deps) (*server, error) {
 		issuers:  d.Issuers,
 		log:      d.Log,
 		targets:  map[string]*target{},
+		memory:   newMemory(d.Memory),
 		sessions: map[*session]struct{}{},
 	}
 	s.cancels.keys = map[uint32]cancelKey{}

@@ -40,6 +40,8 @@ type session struct {
 	batchBytes int
 	executes   int
 	frames     []byte // of a batch that was sent, to be used again
+	kept       share  // of the memory: the large messages of the batch
+	texts      share  // the long texts of prepared statements
 	discarding bool   // until the next Sync: a batch was refused
 	unsynced   bool   // a batch without a Sync went upstream
 	sequence   uint64
@@ -105,7 +107,7 @@ type portal struct {
 	described []byte   // answering goroutine: the body of its RowDescription
 }
 
-func newSession(s *server, t *target, c *client, catalog *guard.Catalog) *session {
+func newSession(s *server, t *target, c *client, who string, catalog *guard.Catalog) *session {
 	one := &session{
 		server:     s,
 		target:     t,
@@ -120,6 +122,8 @@ func newSession(s *server, t *target, c *client, catalog *guard.Catalog) *sessio
 		reported:   map[string]string{},
 		operators:  catalog.OperatorPath,
 	}
+	one.kept, one.texts = s.memory.share(who), s.memory.share(who)
+	one.in.room, one.in.weight = s.memory.share(who), 1
 	one.status = 'I'
 	one.lookout = newLookout(one)
 	one.inlinedOver = one.inlineEnds
@@ -168,6 +172,12 @@ func (s *session) run(ctx context.Context) {
 		<-s.dead
 	}
 	s.lookout.close()
+	s.in.release()
+	if s.up != nil {
+		s.up.in.release()
+	}
+	s.kept.hold(0)
+	s.texts.hold(0)
 	s.server.cancels.forget(s.pid)
 	s.server.remove(s)
 	reason, detail := "client", ""
@@ -271,6 +281,7 @@ func (s *session) connect(ctx context.Context) error {
 		s.target.log.Error("the database cannot be reached", "session", s.gate.ID(), "error", err)
 		return upstreamDown(s.target.connection.Name)
 	}
+	up.in.room, up.in.weight = s.server.memory.share(s.kept.who), 4 // a row is given on, recorded and sealed
 	s.mu.Lock()
 	maps.Copy(s.reported, reported)
 	s.up = up

@@ -186,7 +186,7 @@ func (s *server) open(ctx context.Context, c *client, body []byte) (*session, er
 	if err != nil {
 		return nil, s.unreachable(t, err)
 	}
-	one := newSession(s, t, c, catalog)
+	one := newSession(s, t, c, who.Principal.ID, catalog)
 	one.gate, err = s.gate.Open(ctx, gate.Opening{
 		Identity:   who,
 		Connection: t.connection,

@@ -15,8 +15,8 @@ const (
 	maxMessage  = 64 << 20 // one message of a session
 	maxStartup  = 10_000   // a startup packet, as PostgreSQL has it
 	maxPassword = 32 << 10 // a message with a token
-	growStep    = 1 << 20  // how much is allocated before the bytes for it have come
-	keepBuffer  = 64 << 10 // larger buffers are not kept for the next message
+	growStep    = 1 << 20  // how much is allocated before the bytes for it have come, at most
+	keepBuffer  = 64 << 10 // larger buffers are not kept for the next message, and are counted
 )
 
 // errMessage is what a peer's bytes were refused for; its text may be shown to the peer.
@@ -29,6 +29,9 @@ func (e *errMessage) Error() string { return e.text }
 type wireReader struct {
 	r   *bufio.Reader
 	buf []byte
+	// room is what large messages take, weight how many bytes each of theirs counts; without weight nothing is counted.
+	room   share
+	weight int64
 }
 
 func newWireReader(r io.Reader) *wireReader {
@@ -49,6 +52,9 @@ func (w *wireReader) next(limit int) (typ byte, body []byte, err error) {
 // nextRequest is next for what a client asks. Of a Query or Parse whose text is longer than any that is understood
 // only the beginning comes, maxTextMessage bytes; the rest is read past, and never held.
 func (w *wireReader) nextRequest(limit int) (typ byte, body []byte, err error) {
+	if w.r.Buffered() == 0 { // it may be long until the next one
+		w.release()
+	}
 	typ, n, err := w.head(limit)
 	if err != nil {
 		return typ, nil, err
@@ -62,6 +68,28 @@ func (w *wireReader) nextRequest(limit int) (typ byte, body []byte, err error) {
 		err = unexpected(err)
 	}
 	return typ, body, err
+}
+
+// release gives up what a large message took.
+func (w *wireReader) release() {
+	if cap(w.buf) > keepBuffer {
+		w.buf = nil
+		w.room.hold(0)
+	}
+}
+
+// afford says whether a buffer may be so large.
+func (w *wireReader) afford(size int) bool {
+	return w.weight == 0 || size <= keepBuffer || w.room.hold(int64(size)*w.weight)
+}
+
+// past reads past the rest of a message that there is no room for.
+func (w *wireReader) past(n int) error {
+	w.release()
+	if _, err := w.r.Discard(n); err != nil {
+		return unexpected(err)
+	}
+	return &errNoRoom{w.room.of.limit}
 }
 
 // head reads the type and the length of a message's body.
@@ -86,23 +114,27 @@ func (w *wireReader) head(limit int) (typ byte, length int, err error) {
 }
 
 func (w *wireReader) body(n int) ([]byte, error) {
-	if cap(w.buf) > keepBuffer && n <= keepBuffer {
-		w.buf = nil
+	if n <= keepBuffer {
+		w.release()
 	}
 	if n <= cap(w.buf) {
 		w.buf = w.buf[:n]
 		_, err := io.ReadFull(w.r, w.buf)
 		return w.buf, unexpected(err)
 	}
-	if n <= growStep {
+	if n <= keepBuffer {
 		w.buf = make([]byte, n, max(n, 4096))
 		_, err := io.ReadFull(w.r, w.buf)
 		return w.buf, unexpected(err)
 	}
 	w.buf = w.buf[:0]
 	for len(w.buf) < n {
-		have, step := len(w.buf), min(growStep, n-len(w.buf))
+		have := len(w.buf)
+		step := min(growStep, max(have, keepBuffer), n-have) // what was announced is not allocated before it comes
 		if cap(w.buf) < have+step {
+			if !w.afford(min(n, max(2*cap(w.buf), have+step))) {
+				return nil, w.past(n - have)
+			}
 			grown := make([]byte, have, min(n, max(2*cap(w.buf), have+step)))
 			copy(grown, w.buf)
 			w.buf = grown

@@ -111,7 +111,7 @@ func bucketText(c *Column, width int64, value string) string {
 }
 
 // yearText is the first day of a date's year, or of so many years counted from year 0. Times are those of
-// UTC, so that no setting of the session moves the border. Dates before Christ, and after 9999, show nothing.
+// UTC, so that no setting of the session moves the border. Dates before Christ, and from 9999 on, show nothing.
 func yearText(c *Column, m policy.Mask, width int64, value string) string {
 	if m == policy.MaskYear {
 		width = 1

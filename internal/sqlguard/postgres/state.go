@@ -115,6 +115,21 @@ func (s *State) size() (n int) {
 	return n
 }
 
+// LongTexts is how long those texts of names are together, in bytes, that are longer than is always kept.
+func (s *State) LongTexts() (n int) {
+	if s == nil {
+		return 0
+	}
+	for _, names := range []map[string]*Named{s.prepared, s.now.cursors} {
+		for _, one := range names {
+			if len(one.Text) > keepText {
+				n += len(one.Text)
+			}
+		}
+	}
+	return n
+}
+
 func (s *State) clone() *State {
 	if s == nil {
 		return &State{}
