@@ -157,6 +157,8 @@ func TestGolden(t *testing.T) {
 					env.Catalog.Server = 18
 				case "rows.txtar":
 					env = filtered()
+				case "rows-columns.txtar":
+					env = filteredColumns()
 				case "temporary.txtar":
 					env = session()
 				case "views.txtar":

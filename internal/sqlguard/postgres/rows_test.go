@@ -38,6 +38,15 @@ func filtered() Environment {
 	return env
 }
 
+// filteredColumns is the shop on PostgreSQL 18 where a column may be read in some rows only.
+func filteredColumns() Environment {
+	env := shop()
+	env.Catalog.Server = 18
+	env.Catalog.Leakproof = filtered().Catalog.Leakproof
+	env.Sight.(eyes)["orders/public.orders.status"] = only("customer_id = 7")
+	return env
+}
+
 func TestCheckRows(t *testing.T) {
 	for _, text := range []string{
 		"region = 'eu'", "region IN ('eu', 'us') AND NOT gone", "a IS NOT NULL OR b BETWEEN 1 AND -2", "gone",

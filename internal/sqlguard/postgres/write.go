@@ -461,6 +461,13 @@ func (a *analysis) returned(c *Column, it *item, name string, location int32) (*
 	if !e.Visible {
 		return nil, a.denied(location, "The statement returns the column "+resource.ID+", which no policy permits.", policy.Touch{Action: "read", Resource: resource})
 	}
+	target := it
+	if it.of != nil {
+		target = it.of
+	}
+	if !target.inserted { // the value is read, whatever the condition says
+		target.rows = target.rows.And(e.Rows)
+	}
 	a.touch("read", a.env.Catalog.TableResource(it.relation.Name))
 	a.touch("read", resource)
 	ref := ident(it.alias) + "." + ident(c.Name)
