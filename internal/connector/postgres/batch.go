@@ -493,7 +493,7 @@ func (s *session) countTexts() {
 			n += 2 * int64(len(p.text))
 		}
 	}
-	s.texts.hold(n + 2*int64(s.state.LongTexts()))
+	s.texts.hold(n + 2*int64(s.state.LongTexts()) + s.judging)
 }
 
 // bound are the plans that the batch prepares or runs: a description must be that of what the plan names, too.

@@ -125,11 +125,12 @@ func (s *session) simple(ctx context.Context, body []byte) error {
 		return s.refuseSimple(r)
 	}
 	s.discarding = false
-	if n := int64(len(text)); n > keepText { // it can be a PREPARE
-		if !s.texts.hold(s.texts.held + 2*n) {
+	if n := 2 * int64(len(text)); n > 2*keepText { // it can be a PREPARE
+		if !s.texts.hold(s.texts.held + n) {
 			return s.refuseSimple(noRoom(s.server.memory.limit))
 		}
-		defer s.countTexts()
+		s.judging = n
+		defer func() { s.judging = 0; s.countTexts() }()
 	}
 	for attempt := 0; ; attempt++ {
 		if err := s.query(ctx, text); !errors.Is(err, errMoved) {

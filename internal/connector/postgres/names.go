@@ -99,6 +99,7 @@ func (s *session) catchUp() {
 	}
 	clear(s.changes)
 	s.changes = s.changes[:0]
+	s.countTexts()
 }
 
 // forgetProtocol takes statements and portals of the protocol away that SQL has ended.

@@ -42,6 +42,7 @@ type session struct {
 	frames     []byte // of a batch that was sent, to be used again
 	kept       share  // of the memory: the large messages of the batch
 	texts      share  // the long texts of prepared statements
+	judging    int64  // what the simple query under way adds to these
 	discarding bool   // until the next Sync: a batch was refused
 	unsynced   bool   // a batch without a Sync went upstream
 	sequence   uint64

@@ -76,7 +76,7 @@ MERGE INTO mailbox m USING products p ON m.id=p.id WHEN MATCHED THEN DELETE RETU
 -- @n40 | merge | app | q | alice\.w | MASK
 MERGE INTO mailbox m USING products p ON m.id=p.id WHEN MATCHED THEN UPDATE SET note='z' RETURNING old.email, new.email
 -- @n41 | merge | app | q | alice\.w | DENY
-MERGE INTO mailbox m USING products AS old ON m.id=old.id WHEN MATCHED THEN DELETE RETURNING new.email||m.email
+MERGE INTO mailbox m USING products AS old ON m.id=old.id WHEN MATCHED THEN UPDATE SET note='z' RETURNING new.email||m.email
 -- @n42 | merge | app | q | alice\.w | DENY
 MERGE INTO mailbox m USING products p ON m.id=p.id WHEN MATCHED THEN UPDATE SET note=m.email RETURNING m.note
 -- @n43 | merge | app | q | D\tDELETE\t | DENY
