@@ -25,6 +25,8 @@ type item struct {
 	sequence  uint64
 	resumes   bool          // answerQuery: of a segment that is not the first
 	more      bool          // answerQuery: of a segment that is not the last
+	syncs     bool          // answerQuery: a Sync follows, whose ReadyForQuery counts
+	unsent    bool          // it is not sent yet
 	done      chan struct{} // answerBarrier
 	setting   *string       // answerSetting: where the value goes
 	copy      *copyIn       // of a batch with a COPY FROM STDIN
@@ -347,6 +349,15 @@ func (s *session) answerQuery(it *item) error {
 			r.outcome.Status, r.outcome.Error = "error", text
 		case 'Z':
 			s.gatherRows()
+			if it.syncs {
+				it.syncs = false
+				if it.unsent {
+					if err := s.write(appendMessage(nil, 'S')); err != nil {
+						return err
+					}
+				}
+				continue
+			}
 			if it.more && r.outcome.Status == "ok" {
 				return s.pause(body)
 			}

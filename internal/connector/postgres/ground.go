@@ -63,6 +63,9 @@ type look struct {
 	fresh   bool // it is prepared in this batch
 }
 
+// executes says whether what is asked runs, and is not only described.
+func (l look) executes() bool { return l.kin != "" || l.footing.Rules != "" }
+
 // ask writes the questions of some plans, after the Close messages that are due.
 func (g *ground) ask(plans []*guard.Plan) (frames []byte, looks []look, closed int) {
 	if len(g.known) > maxGround {
@@ -162,6 +165,20 @@ func (s *session) sendGrounded(entries []*gate.Entry, plans []*guard.Plan, frame
 	query := slices.ContainsFunc(items, func(it item) bool { return it.kind == answerQuery })
 	wait := acts(plans) || !ends || len(frames) > maxExchange
 	out, looks, closed := s.ground.ask(plans)
+	// Behind what was executed by the extended protocol a server from 18 on keeps the transaction of a simple query open
+	// until a Sync. While it takes the rows of a COPY it would not heed one.
+	synced := query && slices.ContainsFunc(looks, look.executes)
+	if synced {
+		copies := slices.ContainsFunc(plans, func(p *guard.Plan) bool { return has(p, guard.CopyIn) })
+		for i := range items {
+			items[i].syncs, items[i].unsent = items[i].kind == answerQuery, copies
+		}
+		if !copies {
+			frames = appendMessage(frames, 'S')
+		} else {
+			wait = true
+		}
+	}
 	if wait {
 		out = appendMessage(out, 'H')
 	} else {
@@ -194,9 +211,9 @@ func (s *session) sendGrounded(entries []*gate.Entry, plans []*guard.Plan, frame
 	case v.err != nil:
 		return errors.Join(v.err, s.abandon(entries, "not known: the session ended"))
 	case v.failed != nil:
-		return s.unseen(entries, v.failed, frames, items, wait, query)
+		return s.unseen(entries, v.failed, frames, items, wait, query, synced)
 	case v.moved:
-		return s.moved(entries, v.skipping, wait, query, inside)
+		return s.moved(entries, v.skipping, wait, query, synced, inside)
 	case wait:
 		return s.send(entries, frames, items)
 	}
@@ -365,7 +382,7 @@ func (s *session) redefined(looks []look) (bool, error) {
 
 // moved brings the session back to where the batch can be understood again: the answers of what was sent are
 // thrown away up to a ReadyForQuery.
-func (s *session) moved(entries []*gate.Entry, skipping, wait, query, inside bool) error {
+func (s *session) moved(entries []*gate.Entry, skipping, wait, query, synced, inside bool) error {
 	s.copy, s.current = nil, nil
 	if skipping {
 		s.changes = append(s.changes, change{failed: true})
@@ -377,10 +394,14 @@ func (s *session) moved(entries []*gate.Entry, skipping, wait, query, inside boo
 	if err != nil || inside {
 		return errors.Join(err, movedRefusal())
 	}
-	if wait || skipping && query {
+	if wait || skipping && query && !synced {
 		if err := s.write(appendMessage(nil, 'S')); err != nil {
 			return err
 		}
+	}
+	answers := 1
+	if synced && !wait && !skipping { // the query's own and that of the Sync
+		answers = 2
 	}
 	defer s.inlined()()
 	for {
@@ -389,6 +410,9 @@ func (s *session) moved(entries []*gate.Entry, skipping, wait, query, inside boo
 			return err
 		}
 		if typ != 'Z' {
+			continue
+		}
+		if answers--; answers > 0 {
 			continue
 		}
 		if len(body) != 1 {
@@ -405,7 +429,7 @@ func (s *session) moved(entries []*gate.Entry, skipping, wait, query, inside boo
 
 // unseen answers a batch whose look failed for another reason, such as a lock that did not come in time: as if
 // its first statement had failed.
-func (s *session) unseen(entries []*gate.Entry, failed, frames []byte, items []item, wait, query bool) error {
+func (s *session) unseen(entries []*gate.Entry, failed, frames []byte, items []item, wait, query, synced bool) error {
 	s.ground.forget() // what was prepared in this batch may not be
 	text, err := s.forwardError(failed)
 	if err != nil {
@@ -421,6 +445,9 @@ func (s *session) unseen(entries []*gate.Entry, failed, frames []byte, items []i
 	case query:
 		items = []item{{kind: answerSync, sequence: s.sequence}}
 		frames = appendMessage(nil, 'S')
+		if synced && !wait { // it is there already
+			frames = nil
+		}
 	case !wait:
 		frames = nil // they are there already
 	}
