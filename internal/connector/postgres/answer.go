@@ -25,8 +25,7 @@ type item struct {
 	sequence  uint64
 	resumes   bool          // answerQuery: of a segment that is not the first
 	more      bool          // answerQuery: of a segment that is not the last
-	syncs     bool          // answerQuery: a Sync follows, whose ReadyForQuery counts
-	unsent    bool          // it is not sent yet
+	extended  bool          // answerQuery: it was sent by the extended protocol
 	done      chan struct{} // answerBarrier
 	setting   *string       // answerSetting: where the value goes
 	copy      *copyIn       // of a batch with a COPY FROM STDIN
@@ -307,6 +306,9 @@ func (s *session) answerQuery(it *item) error {
 		if err != nil {
 			return err
 		}
+		if it.extended && (typ == '1' || typ == '2' || typ == 'n') {
+			continue // the client has sent a simple query
+		}
 		switch typ {
 		case 'T':
 			if err := s.checkRows(body, it.plan, r.done); err != nil {
@@ -349,15 +351,6 @@ func (s *session) answerQuery(it *item) error {
 			r.outcome.Status, r.outcome.Error = "error", text
 		case 'Z':
 			s.gatherRows()
-			if it.syncs {
-				it.syncs = false
-				if it.unsent {
-					if err := s.write(appendMessage(nil, 'S')); err != nil {
-						return err
-					}
-				}
-				continue
-			}
 			if it.more && r.outcome.Status == "ok" {
 				return s.pause(body)
 			}

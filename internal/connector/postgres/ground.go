@@ -66,6 +66,18 @@ type look struct {
 // executes says whether what is asked runs, and is not only described.
 func (l look) executes() bool { return l.kin != "" || l.footing.Rules != "" }
 
+// extended is a text of one statement by the extended protocol, its results as text: what a simple query is behind
+// questions that ran. From 18 on (16 and 17 are taken to be the same) a server begins a block for what stands behind an
+// executed statement, and does not end it at the end of a simple query of one statement; the Sync that would do it leaves
+// the session in a state that the next simple query fails in (18.4: "unexpected state STARTED").
+func extended(text string) []byte {
+	b := appendMessage(nil, 'P', []byte{0}, []byte(text), []byte{0, 0, 0})
+	b = appendMessage(b, 'B', []byte{0, 0, 0, 0, 0, 0, 0, 0})
+	b = appendMessage(b, 'D', []byte{'P', 0})
+	b = appendMessage(b, 'E', []byte{0, 0, 0, 0, 0})
+	return appendMessage(b, 'S')
+}
+
 // ask writes the questions of some plans, after the Close messages that are due.
 func (g *ground) ask(plans []*guard.Plan) (frames []byte, looks []look, closed int) {
 	if len(g.known) > maxGround {
@@ -165,18 +177,10 @@ func (s *session) sendGrounded(entries []*gate.Entry, plans []*guard.Plan, frame
 	query := slices.ContainsFunc(items, func(it item) bool { return it.kind == answerQuery })
 	wait := acts(plans) || !ends || len(frames) > maxExchange
 	out, looks, closed := s.ground.ask(plans)
-	// Behind what was executed by the extended protocol a server from 18 on keeps the transaction of a simple query open
-	// until a Sync. While it takes the rows of a COPY it would not heed one.
-	synced := query && slices.ContainsFunc(looks, look.executes)
-	if synced {
-		copies := slices.ContainsFunc(plans, func(p *guard.Plan) bool { return has(p, guard.CopyIn) })
+	if query && s.blocks && len(plans[0].Statements) == 1 && slices.ContainsFunc(looks, look.executes) {
+		query, frames = false, extended(plans[0].Text)
 		for i := range items {
-			items[i].syncs, items[i].unsent = items[i].kind == answerQuery, copies
-		}
-		if !copies {
-			frames = appendMessage(frames, 'S')
-		} else {
-			wait = true
+			items[i].extended = items[i].kind == answerQuery
 		}
 	}
 	if wait {
@@ -211,9 +215,9 @@ func (s *session) sendGrounded(entries []*gate.Entry, plans []*guard.Plan, frame
 	case v.err != nil:
 		return errors.Join(v.err, s.abandon(entries, "not known: the session ended"))
 	case v.failed != nil:
-		return s.unseen(entries, v.failed, frames, items, wait, query, synced)
+		return s.unseen(entries, v.failed, frames, items, wait, query)
 	case v.moved:
-		return s.moved(entries, v.skipping, wait, query, synced, inside)
+		return s.moved(entries, v.skipping, wait, query, inside)
 	case wait:
 		return s.send(entries, frames, items)
 	}
@@ -382,7 +386,7 @@ func (s *session) redefined(looks []look) (bool, error) {
 
 // moved brings the session back to where the batch can be understood again: the answers of what was sent are
 // thrown away up to a ReadyForQuery.
-func (s *session) moved(entries []*gate.Entry, skipping, wait, query, synced, inside bool) error {
+func (s *session) moved(entries []*gate.Entry, skipping, wait, query, inside bool) error {
 	s.copy, s.current = nil, nil
 	if skipping {
 		s.changes = append(s.changes, change{failed: true})
@@ -394,14 +398,10 @@ func (s *session) moved(entries []*gate.Entry, skipping, wait, query, synced, in
 	if err != nil || inside {
 		return errors.Join(err, movedRefusal())
 	}
-	if wait || skipping && query && !synced {
+	if wait || skipping && query {
 		if err := s.write(appendMessage(nil, 'S')); err != nil {
 			return err
 		}
-	}
-	answers := 1
-	if synced && !wait && !skipping { // the query's own and that of the Sync
-		answers = 2
 	}
 	defer s.inlined()()
 	for {
@@ -410,9 +410,6 @@ func (s *session) moved(entries []*gate.Entry, skipping, wait, query, synced, in
 			return err
 		}
 		if typ != 'Z' {
-			continue
-		}
-		if answers--; answers > 0 {
 			continue
 		}
 		if len(body) != 1 {
@@ -429,7 +426,7 @@ func (s *session) moved(entries []*gate.Entry, skipping, wait, query, synced, in
 
 // unseen answers a batch whose look failed for another reason, such as a lock that did not come in time: as if
 // its first statement had failed.
-func (s *session) unseen(entries []*gate.Entry, failed, frames []byte, items []item, wait, query, synced bool) error {
+func (s *session) unseen(entries []*gate.Entry, failed, frames []byte, items []item, wait, query bool) error {
 	s.ground.forget() // what was prepared in this batch may not be
 	text, err := s.forwardError(failed)
 	if err != nil {
@@ -441,15 +438,11 @@ func (s *session) unseen(entries []*gate.Entry, failed, frames []byte, items []i
 		}
 	}
 	s.skipping, s.copy, s.current = true, nil, nil
-	switch {
-	case query:
-		items = []item{{kind: answerSync, sequence: s.sequence}}
-		frames = appendMessage(nil, 'S')
-		if synced && !wait { // it is there already
-			frames = nil
-		}
-	case !wait:
-		frames = nil // they are there already
+	if slices.ContainsFunc(items, func(it item) bool { return it.kind == answerQuery }) {
+		items, frames = []item{{kind: answerSync, sequence: s.sequence}}, appendMessage(nil, 'S')
+	}
+	if !wait && !query {
+		frames = nil // they are there already, with their Sync
 	}
 	if err := s.write(frames); err != nil {
 		return err

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"reflect"
@@ -29,7 +30,7 @@ func TestSnapshotOfDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := want.Snapshot("", true)
+	text, err := want.Snapshot(fmt.Sprintf("PostgreSQL %d.1", want.Server), true)
 	if err != nil {
 		t.Fatal(err)
 	}

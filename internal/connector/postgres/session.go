@@ -30,6 +30,7 @@ type session struct {
 	pid    uint32
 
 	facts    *Facts
+	blocks   bool              // the database begins a block for what is pipelined
 	settings map[string]string // what the client set when it connected
 	up       *upstream         // nil until the first statement
 

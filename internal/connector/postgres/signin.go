@@ -200,7 +200,7 @@ func (s *server) open(ctx context.Context, c *client, body []byte) (*session, er
 	if err != nil {
 		return nil, err
 	}
-	one.facts = facts
+	one.facts, one.blocks = facts, guard.MajorVersion(facts.ServerVersion) > 15
 	one.state = guard.Beginning(c.path)
 	return one, nil
 }
