@@ -43,7 +43,19 @@ func TestSettingsOfPrepared(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// What a text's own SET changes, no approver could be shown.
+		h := conn.hold(within(t), func(ctx context.Context) (pgconn.CommandTag, error) {
+			if one == "free" {
+				return execute(ctx, one, []byte("01/02/2026"))
+			}
+			return execute(ctx, one)
+		})
+		g.ok("ada", []string{"DateStyle = ISO, DMY"}, "approvals", "show", h.id)
+		g.ok("ada", []string{"is approved"}, "approvals", "approve", h.id)
+		if err := h.wait(); err != nil {
+			t.Fatal(one, err)
+		}
+	}
+	// What a text's own SET changes, no approver could be shown.
 	for _, text := range []string{
 		"SET datestyle TO 'ISO, MDY'; UPDATE " + name + " SET n = 9 WHERE d = '05/02/1999'",
 		"PREPARE later AS " + update + "; SET datestyle TO 'ISO, MDY'; EXECUTE later",

@@ -93,6 +93,9 @@ func TestAttachedTables(t *testing.T) {
 								}
 							}
 							var pe *pgconn.PgError
+							if err != nil {
+								t.Logf("%s the change: %s: %v", when, text, err)
+							}
 							if err != nil && (!errors.As(err, &pe) || i == 0 || pe.Code != "40001" && pe.Code != "0A000" && pe.Code != "42501") {
 								t.Errorf("%s the change: %s: %v", when, text, err)
 							}
