@@ -177,7 +177,7 @@ func (s *session) sendGrounded(entries []*gate.Entry, plans []*guard.Plan, frame
 	query := slices.ContainsFunc(items, func(it item) bool { return it.kind == answerQuery })
 	wait := acts(plans) || !ends || len(frames) > maxExchange
 	out, looks, closed := s.ground.ask(plans)
-	if query && s.blocks && len(plans[0].Statements) == 1 && slices.ContainsFunc(looks, look.executes) {
+	if query && s.blocks && len(plans) == 1 && len(plans[0].Statements) == 1 && slices.ContainsFunc(looks, look.executes) {
 		query, frames = false, extended(plans[0].Text)
 		for i := range items {
 			items[i].extended = items[i].kind == answerQuery
