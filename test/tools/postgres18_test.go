@@ -41,7 +41,7 @@ func TestPostgres18(t *testing.T) {
 	}
 	// What the rooms prove of the machine's own server holds for it too.
 	for room, tests := range map[string]string{
-		"connector": "^(TestEvasions|TestCatalog|TestViewLabels)$",
+		"connector": "^(TestEvasions|TestCatalog|TestViewLabels|TestRows|TestTextsOfSeveralStatements|TestBatchesWithTransactions|TestAttachedTables|TestGroundBehindTheEndOfATransaction)$",
 		"sqlguard":  "^(TestFunctionsOfTheServer|TestMaskedOnTheServer)$",
 	} {
 		t.Run(room, func(t *testing.T) {
