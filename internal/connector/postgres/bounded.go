@@ -33,11 +33,7 @@ func countable(p *guard.Plan) bool {
 // queryBounded sends a simple query that is bounded: as the extended protocol has it, so that its transaction stays
 // open, and with the answers of the simple one.
 func (s *session) queryBounded(entries []*gate.Entry, plan *guard.Plan, inside bool) error {
-	frames := appendMessage(nil, 'P', []byte{0}, []byte(plan.Text), []byte{0, 0, 0})
-	frames = appendMessage(frames, 'B', []byte{0, 0, 0, 0, 0, 0, 0, 0})
-	frames = appendMessage(frames, 'D', []byte{'P', 0})
-	frames = appendMessage(frames, 'E', []byte{0, 0, 0, 0, 0})
-	frames = appendMessage(frames, 'H')
+	frames := appendMessage(extended(plan.Text), 'H')
 	s.unsynced = true
 	items := []item{{kind: answerBounded, entry: entries[0], plan: plan, sequence: s.sequence}}
 	if err := s.sendGrounded(entries, []*guard.Plan{plan}, frames, items, false, inside); err != nil {
@@ -61,10 +57,10 @@ func (s *session) endBounded(end byte) error {
 		}
 		return s.ready()
 	}
-	if end != 'S' {
+	if end != 'S' && end != cutEnd {
 		return nil
 	}
-	return s.endBatch('S', nil, nil, nil, nil)
+	return s.endBatch(end, nil, nil, nil, nil)
 }
 
 // exceeds says whether a statement that has ended with a tag, or stands still before its end (""), may have changed more
@@ -108,7 +104,7 @@ func (s *session) answerBounded(it *item) error {
 		switch typ {
 		case '1', '2', 'n':
 		case 'T':
-			if err := s.checkRows(body, it.plan); err != nil {
+			if err := s.checkRows(body, it.plan, 0); err != nil {
 				return err
 			}
 			r.events = append(r.events, gate.Event{Kind: gate.ResultSchema, Data: slices.Clone(body)})

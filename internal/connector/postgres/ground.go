@@ -66,16 +66,15 @@ type look struct {
 // executes says whether what is asked runs, and is not only described.
 func (l look) executes() bool { return l.kin != "" || l.footing.Rules != "" }
 
-// extended is a text of one statement by the extended protocol, its results as text: what a simple query is behind
-// questions that ran. From 18 on (16 and 17 are taken to be the same) a server begins a block for what stands behind an
+// extended is a text of one statement by the extended protocol, its results as text. With a Sync it is what a simple query
+// is behind questions that ran. From 18 on (16 and 17 are taken to be the same) a server begins a block for what stands behind an
 // executed statement, and does not end it at the end of a simple query of one statement; the Sync that would do it leaves
 // the session in a state that the next simple query fails in (18.4: "unexpected state STARTED").
 func extended(text string) []byte {
 	b := appendMessage(nil, 'P', []byte{0}, []byte(text), []byte{0, 0, 0})
 	b = appendMessage(b, 'B', []byte{0, 0, 0, 0, 0, 0, 0, 0})
 	b = appendMessage(b, 'D', []byte{'P', 0})
-	b = appendMessage(b, 'E', []byte{0, 0, 0, 0, 0})
-	return appendMessage(b, 'S')
+	return appendMessage(b, 'E', []byte{0, 0, 0, 0, 0})
 }
 
 // ask writes the questions of some plans, after the Close messages that are due.
@@ -178,7 +177,7 @@ func (s *session) sendGrounded(entries []*gate.Entry, plans []*guard.Plan, frame
 	wait := acts(plans) || !ends || len(frames) > maxExchange
 	out, looks, closed := s.ground.ask(plans)
 	if query && s.blocks && len(plans) == 1 && len(plans[0].Statements) == 1 && slices.ContainsFunc(looks, look.executes) {
-		query, frames = false, extended(plans[0].Text)
+		query, frames = false, appendMessage(extended(plans[0].Text), 'S')
 		for i := range items {
 			items[i].extended = items[i].kind == answerQuery
 		}
