@@ -3,6 +3,8 @@ package postgres
 import (
 	"maps"
 	"slices"
+
+	"gatehouse/internal/policy"
 )
 
 // reading are the verbs whose statements give values of what they scan. The others may have to be alone in their
@@ -36,7 +38,7 @@ func (a *analysis) kin() string {
 			add(a.env.Catalog.ByOID[oid])
 		}
 	}
-	if len(tables) == 0 {
+	if len(tables) == 0 || !a.attachable(tables) {
 		return ""
 	}
 	text := "SELECT pg_catalog.current_setting('transaction_isolation') <> 'read committed', EXISTS (SELECT FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = ANY (" +
@@ -45,6 +47,59 @@ func (a *analysis) kin() string {
 		text += " AND i.inhrelid <> ALL (" + literalOf(known) + ")"
 	}
 	return text + ")"
+}
+
+// attachable says whether a table that the principal sees in part could become a child or partition of one of these
+// tables: the server wants it to have all of their columns, by name and type. Names are left out of account here, so that
+// a column that is renamed before counts; one that is added, or gets another type, before the catalog is read again does
+// not.
+func (a *analysis) attachable(tables map[uint32]bool) bool {
+	for oid := range tables {
+		r := a.env.Catalog.ByOID[oid]
+		if r == nil {
+			return true
+		}
+		for _, other := range a.env.Catalog.ByOID {
+			if other.OID == oid || len(other.Columns) < len(r.Columns) || slices.Contains(r.Children, other.OID) || other.Kind == View || other.Kind == MaterializedView || other.Kind == Sequence {
+				continue
+			}
+			if fitsBelow(other, r) && a.partly(other) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// fitsBelow says whether a relation has, for each column of another, one of the same type.
+func fitsBelow(r, other *Relation) bool {
+	used := make([]bool, len(r.Columns))
+	for i := range other.Columns {
+		found := false
+		for k := range r.Columns {
+			if !used[k] && r.Columns[k].TypeOID == other.Columns[i].TypeOID {
+				used[k], found = true, true
+				break
+			}
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
+
+// partly says whether a relation has a column that is masked or hidden, or rows that are filtered.
+func (a *analysis) partly(r *Relation) bool {
+	if len(a.rowsOf("read", r)) > 0 || a.barred(r) != nil {
+		return true
+	}
+	for i := range r.Columns {
+		if e := a.read(r, &r.Columns[i]); !e.Visible || e.Mask != policy.MaskNone || len(e.Rows) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // mayHaveChildren says whether a child can have children of its own: a partition that is no partitioned table cannot.
