@@ -12,6 +12,8 @@ type outside struct {
 	name      guard.Name
 	extension string
 	pure      bool // it may be called without a permit
+	called    bool // it may be called with one, as far as its kind goes
+	volatile  bool
 	result    uint32
 	fields    []guard.Field
 }
@@ -32,12 +34,14 @@ func (r *reader) readExtensions() error {
 	r.catalog.Functions = map[guard.Name]*guard.Overloads{}
 	for _, f := range functions {
 		usable := f.pure && (!r.typed[f.extension] || slices.Contains(r.catalog.OperatorPath, f.name.Schema))
+		called := f.called && r.relied(f.result) && !slices.ContainsFunc(f.fields, func(c guard.Field) bool { return !r.relied(c.TypeOID) })
 		o := r.catalog.Functions[f.name]
 		if o == nil {
-			r.catalog.Functions[f.name] = &guard.Overloads{Allowed: usable, Apart: f.pure, Result: f.result, Fields: f.fields}
+			r.catalog.Functions[f.name] = &guard.Overloads{Allowed: usable, Apart: f.pure, Called: called, Volatile: f.volatile, Result: f.result, Fields: f.fields}
 			continue
 		}
 		o.Allowed, o.Apart = o.Allowed && usable, o.Apart && f.pure
+		o.Called, o.Volatile = o.Called && called, o.Volatile || f.volatile
 		o.Differ = o.Differ || !slices.Equal(o.Fields, f.fields)
 		if o.Result != f.result {
 			o.Result = 0
@@ -55,6 +59,19 @@ func (r *reader) readExtensions() error {
 	return nil
 }
 
+// relied says whether the gateway can rely on the operators over a type: it is the server's own, or one that may be named.
+func (r *reader) relied(oid uint32) bool {
+	if oid < 16384 { // FirstNormalObjectId: what users make begins there
+		return true
+	}
+	for _, t := range r.types {
+		if t.OID == oid || t.Array == oid {
+			return t.Kind != 'b' || t.Usable
+		}
+	}
+	return false
+}
+
 // readOutside reads the functions. One that takes the name of an object as a value, that runs with its owner's
 // rights, or that is no plain function, aggregate or window function, is never pure.
 func (r *reader) readOutside() (map[uint32]*outside, error) {
@@ -64,6 +81,7 @@ func (r *reader) readOutside() (map[uint32]*outside, error) {
 	err := r.rows(`SELECT p.oid, n.nspname, p.proname, coalesce(e.extname, ''), p.provolatile::text, p.prorettype,
 			p.prokind IN ('f', 'a', 'w') AND NOT p.prosecdef AND p.prorettype <> 'trigger'::regtype AND p.prorettype <> 'event_trigger'::regtype
 				AND NOT p.proargtypes::oid[] && ARRAY['regclass','regproc','regprocedure','regoper','regoperator','regtype','regrole','regnamespace','refcursor','internal']::regtype[]::oid[],
+			p.prokind IN ('f', 'a', 'w') AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype, 'internal'::regtype), p.provolatile = 'v',
 			p.prosecdef, l.lanname = 'internal' AND p.prosrc ~ '^(multi)?range_constructor[0-9]$' AND p.prorettype >= 16384
 		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
 		LEFT JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass
@@ -72,7 +90,7 @@ func (r *reader) readOutside() (map[uint32]*outside, error) {
 		f := &outside{}
 		var volatility string
 		var plain, definer, constructor bool
-		if err := scan(&f.oid, &f.name.Schema, &f.name.Name, &f.extension, &volatility, &f.result, &plain, &definer, &constructor); err != nil {
+		if err := scan(&f.oid, &f.name.Schema, &f.name.Name, &f.extension, &volatility, &f.result, &plain, &f.called, &f.volatile, &definer, &constructor); err != nil {
 			return err
 		}
 		trusted := !definer && guard.ExtensionFunction(f.extension, f.name.Name, volatility)

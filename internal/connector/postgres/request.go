@@ -57,6 +57,9 @@ func (r *request) Touches(ctx context.Context) ([]policy.Touch, error) {
 			Remedy:   "Prepare the statement again: the catalog or the policies changed since.",
 		}
 	}
+	if err := r.session.keeps(plan); err != nil {
+		return nil, err
+	}
 	r.plan = plan
 	if r.outdated() {
 		if r.statement != nil {

@@ -76,6 +76,7 @@ type session struct {
 	stop     context.CancelFunc // ends what is under way for the session
 	reported map[string]string  // settings that the database reported
 
+	keyed     bool     // judge: the upstream session holds the key of pseudonyms; nobody may call a function then
 	operators []string // judge: the schemas that the upstream session finds operators in
 }
 
@@ -278,7 +279,12 @@ func (s *session) connect(ctx context.Context) error {
 	if s.up != nil {
 		return nil
 	}
-	up, reported, err := s.target.dial(ctx, s.settings, s.operators, s.socket.session)
+	catalog, _, err := s.target.catalogs.Current(ctx)
+	if err != nil {
+		return s.target.unreachable(err)
+	}
+	s.keyed = !guard.MayCall(catalog, s.gate.Slice())
+	up, reported, err := s.target.dial(ctx, s.settings, s.operators, s.keyed, s.socket.session)
 	if err != nil {
 		s.target.log.Error("the database cannot be reached", "session", s.gate.ID(), "error", err)
 		return upstreamDown(s.target.connection.Name)

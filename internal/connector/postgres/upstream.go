@@ -47,8 +47,8 @@ type upstream struct {
 }
 
 // dial opens an upstream session with the client's settings under the pinned ones.
-// Operators are found in pg_catalog, then in the schemas of operators.
-func (t *target) dial(ctx context.Context, settings map[string]string, operators []string, session uint32) (*upstream, map[string]string, error) {
+// With keyed it holds the key of pseudonyms. Operators are found in pg_catalog, then in the schemas of operators.
+func (t *target) dial(ctx context.Context, settings map[string]string, operators []string, keyed bool, session uint32) (*upstream, map[string]string, error) {
 	config, err := t.options.connConfig()
 	if err != nil {
 		return nil, nil, err
@@ -59,7 +59,7 @@ func (t *target) dial(ctx context.Context, settings map[string]string, operators
 	maps.Copy(config.RuntimeParams, settings)
 	maps.Copy(config.RuntimeParams, pinned)
 	config.RuntimeParams["search_path"] = pinnedPath(operators)
-	if t.tokenKey != nil {
+	if keyed && t.tokenKey != nil {
 		config.RuntimeParams[guard.TokenSetting] = fmt.Sprintf(`\x%x`, t.tokenKey)
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTime)

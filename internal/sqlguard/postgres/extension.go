@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
+
+	"gatehouse/internal/policy"
 )
 
 // Extensions are those whose functions and operators compute from their arguments alone, as long as they are
@@ -45,6 +47,10 @@ type Overloads struct {
 	// Apart is set where each of them could be called so, but that the pinned path does not find the operators of its
 	// extension's types: then it may be called where no operator meets a value of such a type (see apart).
 	Apart bool `json:"apart,omitempty"`
+	// Called is set where each of them may be called with a permit: it is a function, aggregate or window function, and
+	// gives values whose operators the pinned path finds. Volatile is set where one of them may change something.
+	Called   bool `json:"called,omitempty"`
+	Volatile bool `json:"volatile,omitempty"`
 	// Result is the type that all of them return; 0 where they differ.
 	Result uint32 `json:"result,omitempty"`
 	// Fields are the columns that all of them return in FROM; none for a single value. Differ is set where the
@@ -70,11 +76,17 @@ func (a *analysis) extensionFunction(names []string) *Overloads {
 }
 
 func (o *Overloads) allowed() *Overloads {
-	if o == nil || !o.Allowed && !o.apart() {
+	if !o.free() && !o.byPermit() {
 		return nil
 	}
 	return o
 }
+
+// free says whether the functions may be called without a permit.
+func (o *Overloads) free() bool { return o != nil && (o.Allowed || o.apart()) }
+
+// byPermit says whether they may be called with one.
+func (o *Overloads) byPermit() bool { return o != nil && o.Called && !o.Allowed && !o.Apart }
 
 // record is the type of rows whose columns a function says.
 const record = 2249
@@ -92,7 +104,7 @@ func (o *Overloads) apart() bool {
 // callable says whether a call of functions outside pg_catalog may stand where it does. Those that are direct arguments
 // of one that may be called may give values of their extension's types.
 func (a *analysis) callable(v *pg.FuncCall, o *Overloads) bool {
-	if o.allowed() == nil && (o == nil || !o.Apart || !a.arguments[v]) {
+	if !o.free() && (o == nil || !o.Apart || !a.arguments[v]) {
 		return false
 	}
 	for _, n := range v.Args {
@@ -111,10 +123,7 @@ func (a *analysis) functionName(v *pg.FuncCall) error {
 	switch {
 	case len(names) == 2 && names[0] != "pg_catalog":
 		if o := a.env.Catalog.Functions[Name{names[0], names[1]}]; !a.callable(v, o) {
-			if o != nil && o.Apart {
-				return a.unreliable(v, names[0], last)
-			}
-			return a.notBuilt(v.Location, "Calls of functions outside pg_catalog ("+strings.Join(names, ".")+") are")
+			return a.calls(v, Name{names[0], last}, o)
 		}
 		return nil
 	case len(names) > 2:
@@ -130,10 +139,7 @@ func (a *analysis) functionName(v *pg.FuncCall) error {
 		for _, schema := range a.env.Catalog.SearchPath {
 			if o := a.env.Catalog.Functions[Name{schema, last}]; o != nil {
 				if !a.callable(v, o) {
-					if o.Apart {
-						return a.unreliable(v, schema, last)
-					}
-					break
+					return a.calls(v, Name{schema, last}, o)
 				}
 				v.Funcname = []*pg.Node{pg.MakeStrNode(schema), v.Funcname[0]}
 				return nil
@@ -145,6 +151,50 @@ func (a *analysis) functionName(v *pg.FuncCall) error {
 	}
 	if len(names) == 1 {
 		v.Funcname = []*pg.Node{pg.MakeStrNode("pg_catalog"), v.Funcname[0]}
+	}
+	return nil
+}
+
+// calls lets a call through that takes a permit: each function that the name can mean is a touch.
+func (a *analysis) calls(v *pg.FuncCall, name Name, o *Overloads) error {
+	switch {
+	case o == nil:
+		return refused(UnknownName, "42883", a.at(v.Location), "function "+name.String()+" does not exist", "Correct the name.")
+	case o.Apart:
+		return a.unreliable(v, name.Schema, name.Name)
+	case !o.byPermit():
+		return a.notBuilt(v.Location, "Calls of "+name.String()+", which is a procedure or a trigger's function or gives values of a type that the gateway cannot rely on, are")
+	}
+	if r := a.givesRows(o); r != nil {
+		return refused(NotUnderstood, "42501", a.at(v.Location), "The function "+name.String()+" gives rows of the table "+r.Name.String()+" as they are, of which you may not see everything.", "Read the table itself.")
+	}
+	for _, f := range a.env.Catalog.Routines {
+		if f.Name == name {
+			a.touch("call", a.env.Catalog.FunctionResource(f))
+		}
+	}
+	a.plan.Calls = true
+	a.statement.Writes = a.statement.Writes || o.Volatile
+	v.Funcname = []*pg.Node{pg.MakeStrNode(name.Schema), pg.MakeStrNode(name.Name)}
+	return nil
+}
+
+// givesRows is a relation whose rows the functions give and of which the principal does not see everything as it is;
+// nil where there is none. Of what else a function reads nothing is known: its permit answers for that.
+func (a *analysis) givesRows(o *Overloads) *Relation {
+	for _, r := range a.env.Catalog.ByOID {
+		gives := slices.Contains(r.RowTypes, o.Result) || slices.ContainsFunc(o.Fields, func(f Field) bool { return slices.Contains(r.RowTypes, f.TypeOID) })
+		if !gives {
+			continue
+		}
+		if a.filteredColumn(r) || len(a.rowsOf("read", r)) > 0 {
+			return r
+		}
+		for i := range r.Columns {
+			if e := a.read(r, &r.Columns[i]); !e.Visible || e.Mask != policy.MaskNone {
+				return r
+			}
+		}
 	}
 	return nil
 }

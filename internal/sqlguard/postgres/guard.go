@@ -157,7 +157,7 @@ type analysis struct {
 	subLinks  map[*pg.SubLink][]column // what sub-selects in expressions give
 	scanned   map[*pg.RangeSubselect]bool
 	arguments map[*pg.FuncCall]bool // direct arguments of functions of extensions
-	calls     *bool                 // whether any function of users may run
+	callsAny  *bool                 // whether any function of users may run
 	repeated  map[int32]bool        // parameters that are used more than once
 	targeted  []*pendingWrite
 }

@@ -138,6 +138,8 @@ type Plan struct {
 	// Guarded are, by relation OID, the attribute numbers whose raw values must not come back: a column of
 	// a result that names one as its origin is a breach.
 	Guarded map[uint32][]int16
+	// Calls is set where the text itself calls a function of a user's, by permit.
+	Calls bool
 	// GuardedRows are the types of whole rows of those relations: no result may have one.
 	GuardedRows []uint32
 	// Masked is set where a value was replaced or a column left out.

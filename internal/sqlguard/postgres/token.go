@@ -3,6 +3,7 @@ package postgres
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 )
 
 // TokenSetting is the setting of the upstream session that holds the key of pseudonyms, 32 bytes in hex as bytea
@@ -103,22 +104,31 @@ func (a *analysis) may(action string, r *Relation, c *Column) bool {
 
 // mayCall says whether any function that users made may run for the principal.
 func (a *analysis) mayCall() bool {
-	if a.calls != nil {
-		return *a.calls
+	if a.callsAny == nil {
+		may := MayCall(a.env.Catalog, a.env.Sight)
+		a.callsAny = &may
 	}
-	found := false
-	check := func(list []Function) {
-		for _, f := range list {
-			found = found || a.env.Sight.May("call", a.env.Catalog.FunctionResource(f)).Visible
+	return *a.callsAny
+}
+
+// MayCall says whether any function that users made may run for a principal: it could read every setting of the session,
+// the key of pseudonyms too.
+func MayCall(c *Catalog, s Sight) bool {
+	may := func(list []Function) bool {
+		return slices.ContainsFunc(list, func(f Function) bool { return s.May("call", c.FunctionResource(f)).Visible })
+	}
+	if may(c.Routines) {
+		return true
+	}
+	for _, r := range c.ByOID {
+		if may(r.Calls) {
+			return true
 		}
 	}
-	check(a.env.Catalog.Routines)
-	for _, r := range a.env.Catalog.ByOID {
-		check(r.Calls)
+	for _, t := range c.Types {
+		if may(t.Calls) {
+			return true
+		}
 	}
-	for _, t := range a.env.Catalog.Types {
-		check(t.Calls)
-	}
-	a.calls = &found
-	return found
+	return false
 }
