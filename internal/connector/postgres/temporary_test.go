@@ -267,8 +267,13 @@ func TestTemporaryTablesApart(t *testing.T) {
 			{one, "DROP TABLE people", "DROP TABLE"},
 			{one, "SELECT name FROM people WHERE id = 1", "Ada|\nSELECT 1"},
 			{two, "SELECT * FROM people", "SELECT 0"},
-			{two, "SELECT plant()", "42501"},
+			{two, "SELECT plant()", "1|\nSELECT 1"},
+			{two, "SELECT email FROM planted", "42P01"}, // what a function made is not known
 			{two, "CREATE TEMP TABLE t (a small)", "CREATE TABLE"},
+			{two, "SELECT email FROM planted", "42501"}, // nor, once it is seen, what it holds
+			{two, "SELECT email FROM pg_temp.planted", "42501"},
+			{two, "INSERT INTO planted SELECT 9, 'x', 'y'", "42501"},
+			{two, "CREATE TEMP TABLE again AS SELECT * FROM planted", "42501"},
 			{two, "INSERT INTO t VALUES (100)", "23514"},
 			{two, "INSERT INTO t VALUES (1)", "INSERT 0 1"},
 		} {
