@@ -48,7 +48,7 @@ func TestBadConfiguration(t *testing.T) {
 		want   []string
 	}{
 		"an unknown key":                  {replacing("url: https", "urll: https"), []string{"gatehouse.yaml: ", "line 2", "urll"}},
-		"a planned key":                   {func(s string) string { return s + "limits: {rows: 5}\n" }, []string{"gatehouse.yaml: ", "limits", "not built yet"}},
+		"a planned key":                   {func(s string) string { return s + "replica: {lease: 5s}\n" }, []string{"gatehouse.yaml: ", "replica", "not built yet"}},
 		"an unknown option":               {replacing("    tags:", "    passwort: x\n    tags:"), []string{"gatehouse.yaml: ", "passwort"}},
 		"a planned option":                {replacing("    tags:", "    durability: always\n    tags:"), []string{"gatehouse.yaml: ", "durability", "not built yet"}},
 		"a password in a URL":             {replacing("postgres://gatehouse@", "postgres://gatehouse:hunter2@"), []string{"gatehouse.yaml: ", "the password is not written in url"}},

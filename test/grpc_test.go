@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -95,6 +96,13 @@ func startShopRPC(t testing.TB) *shopRPC {
 	go server.Serve(l)
 	t.Cleanup(server.Stop)
 	return s
+}
+
+// got are the customers that came so far, and what came with the last call.
+func (s *shopRPC) got() (sent []*shoprpc.Customer, seen metadata.MD) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.sent), s.seen
 }
 
 func (s *shopRPC) count() int { s.mu.Lock(); defer s.mu.Unlock(); return len(s.calls) }
@@ -401,7 +409,8 @@ func TestGRPCMasks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if sum, err := in.CloseAndRecv(); err != nil || sum.Imported != 10 || r.service.sent[9].Email != "new@example.org" {
+	sum, err := in.CloseAndRecv()
+	if sent, _ := r.service.got(); err != nil || sum.Imported != 10 || sent[9].Email != "new@example.org" {
 		t.Error(sum, err)
 	}
 }
@@ -499,7 +508,7 @@ func TestGRPCRefusals(t *testing.T) {
 	if _, err := c.Get(ctx, byID(7), grpc.UseCompressor(gzip.Name)); err != nil {
 		t.Error(err)
 	}
-	seen := r.service.seen
+	_, seen := r.service.got()
 	for name, want := range map[string]string{"x-tenant": "acme", "x-other": "", "cookie": "", "x-forwarded-for": "", "traceparent": "00-1-2-3", "authorization": "Bearer " + apiSecret, "x-gatehouse-connection": "", "x-gatehouse-token": ""} {
 		if got := strings.Join(seen[name], ","); got != want {
 			t.Errorf("the service got %s: %q, want %q", name, got, want)
@@ -529,7 +538,8 @@ func TestGRPCStreamPolicy(t *testing.T) {
 	in.Send(&shoprpc.Customer{Id: 2, Email: "new@example.org"})
 	_, err = in.CloseAndRecv()
 	refusedWith(t, err, codes.PermissionDenied, "shop.v1.Customer.email", "update")
-	for _, sent := range r.service.sent {
+	sent, _ := r.service.got()
+	for _, sent := range sent {
 		if sent.Email != "" {
 			t.Error("a field that is not permitted was sent on")
 		}
@@ -555,18 +565,19 @@ func TestGRPCHold(t *testing.T) {
 	id := r.heldRequest()
 	r.ok("ada", []string{`shop.v1.Customers/Update`, `customer {id: 1 name: "Eve"}`}, "approvals", "show", id)
 	r.ok("ada", []string{"is approved"}, "approvals", "approve", id)
-	if err := <-got; err != nil || r.service.count() != 1 || r.service.sent[0].Name != "Eve" {
-		t.Error(err, r.service.calls)
+	err := <-got
+	if sent, _ := r.service.got(); err != nil || r.service.count() != 1 || sent[0].Name != "Eve" {
+		t.Error(err, sent)
 	}
 	// The client's deadline is near: it is told in time, and calls again when it was approved; that runs once.
-	err := update("Eve 2", 4*time.Second)
+	err = update("Eve 2", 4*time.Second)
 	info := refusedWith(t, err, codes.FailedPrecondition)
 	if info.Reason != "APPROVAL_REQUIRED" || !strings.HasPrefix(info.Metadata["approval"], "https://") {
 		t.Errorf("the ErrorInfo is %v", info)
 	}
 	r.ok("ada", []string{"is approved"}, "approvals", "approve", r.heldRequest())
 	if err := update("Eve 2", patience); err != nil || r.service.count() != 2 {
-		t.Error(err, r.service.calls)
+		t.Error(err, r.service.count())
 	}
 	refusedWith(t, update("Eve 2", 4*time.Second), codes.FailedPrecondition)
 	go func() { got <- update("Eve 3", patience) }()
