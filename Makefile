@@ -38,7 +38,7 @@ test: deps-test build ## everything that is quick, with the race detector
 	go test -race -timeout 30m ./...
 
 test-all: deps-all build ## the end-to-end tests at full length, and each fuzz target for 10s
-	GATEHOUSE_TEST_ALL=1 go test -race -p 1 -timeout 60m ./test/... ./internal/record/... ./internal/ship
+	GATEHOUSE_TEST_ALL=1 go test -race -p 1 -timeout 60m ./test/... ./internal/record/... ./internal/ship ./internal/sqlguard/...
 	scripts/fuzz 10s
 
 lint: deps ## gofmt, go vet, staticcheck

@@ -124,7 +124,10 @@ func TestSameWire(t *testing.T) {
 	_, printed := goldenTrees(t)
 	top := layoutOf(&pg.ParseResult{})
 	changed, moved := 0, 0
-	for _, theirs := range printed {
+	for i, theirs := range printed {
+		if !testAll && i%2 != 0 {
+			continue
+		}
 		var tree pg.ParseResult
 		if err := proto.Unmarshal(theirs, &tree); err != nil {
 			t.Fatal(err)
