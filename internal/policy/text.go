@@ -107,7 +107,10 @@ func unquote(s string) (string, error) {
 				if !closed || !strings.HasPrefix(s, "{") {
 					return "", bad
 				}
-				digits, s = inner, after
+				if strings.HasPrefix(inner, "_") {
+					return "", bad
+				}
+				digits, s = strings.ReplaceAll(inner, "_", ""), after // Cedar lets them part digits, as Rust does
 			}
 			n, err := strconv.ParseInt(digits, 16, 32)
 			if err != nil || n > utf8.MaxRune {
