@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // TestMaxRows: an approver bounds the rows that a statement may change. What changes more is rolled back, however it was
@@ -135,3 +136,49 @@ const twoApprovers = `
 @id("two") @approval("dba,2") permit (principal, action in Action::"write", resource);
 @id("read") permit (principal, action == Action::"read", resource);
 @id("dba-approves") permit (principal is User in Group::"dba", action in [Action::"approve", Action::"review"], resource);`
+
+// TestMaxRowsByItself: what stands behind a bounded statement in its batch could make its changes take effect, or put a
+// savepoint behind them, before they are counted: it is refused.
+func TestMaxRowsByItself(t *testing.T) {
+	t.Parallel()
+	g := start(t, options{})
+	name := table(t, "id int PRIMARY KEY, n int")
+	admin(t, "INSERT INTO "+name+" SELECT i, 0 FROM generate_series(1, 9) AS i")
+	update := "UPDATE public." + name + " SET n = n + 1"
+	run := func(sql string) []pgproto3.FrontendMessage {
+		return []pgproto3.FrontendMessage{&pgproto3.Parse{Query: sql}, &pgproto3.Bind{}, &pgproto3.Execute{}}
+	}
+	for _, inside := range []bool{false, true} {
+		for _, behind := range []string{"COMMIT", "SAVEPOINT s", "SELECT 1"} {
+			w := g.wire()
+			if inside {
+				w.do(&pgproto3.Query{String: "BEGIN"})
+				w.until("ReadyForQuery T")
+			}
+			w.do(&pgproto3.Parse{Name: "u", Query: update}, &pgproto3.Bind{DestinationPortal: "u", PreparedStatement: "u"}, &pgproto3.Flush{})
+			id := ""
+			for id == "" {
+				if m, _ := w.read(); m != nil {
+					if n, ok := m.(*pgproto3.NoticeResponse); ok {
+						id = approvalID.FindString(n.Message)
+					}
+				}
+			}
+			g.ok("ada", nil, "approvals", "approve", id, "--max-rows", "1")
+			w.do(append(append([]pgproto3.FrontendMessage{&pgproto3.Execute{Portal: "u"}}, run(behind)...), &pgproto3.Sync{})...)
+			said := strings.Join(w.until("ReadyForQuery"), " ")
+			if !strings.Contains(said, "ErrorResponse") || strings.Contains(said, "CommandComplete") {
+				t.Errorf("inside=%v, %s: %s", inside, behind, said)
+			}
+			if inside {
+				w.do(&pgproto3.Query{String: "ROLLBACK TO s"})
+				w.until("ReadyForQuery")
+				w.do(&pgproto3.Query{String: "COMMIT"})
+				w.until("ReadyForQuery I")
+			}
+			if n := truth[int](t, "SELECT sum(n)::int FROM "+name); n != 0 {
+				t.Fatalf("inside=%v, %s: %d rows were changed", inside, behind, n)
+			}
+		}
+	}
+}

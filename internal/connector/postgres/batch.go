@@ -142,10 +142,16 @@ func (s *session) judgeBatch(ctx context.Context, batch []message, end byte) err
 		}
 		return s.refuseEnded(nameError("0A000", "Messages behind the Execute of a COPY FROM STDIN, before its rows, are not understood.", "Send it last before a Sync or Flush, then the rows."), end)
 	}
-	frames, items := d.apply(entries)
-	s.sent(d.running()...)
 	keys := append(entries, d.reused...)
 	counted := bounded(keys)
+	if r := d.together(); counted && r != nil {
+		if err := refuseAdmitted(entries, r); err != nil {
+			return err
+		}
+		return s.refuseEnded(r, end)
+	}
+	frames, items := d.apply(entries)
+	s.sent(d.running()...)
 	var err error
 	switch {
 	case copying:

@@ -30,6 +30,25 @@ func countable(p *guard.Plan) bool {
 	return false
 }
 
+// together refuses a batch in which something runs beside a bounded statement: what stands behind it, such as a COMMIT or a
+// SAVEPOINT, would run before its rows are counted, and make its changes last. Nil where one statement runs alone.
+func (d *draft) together() *gate.Refusal {
+	runs := 0
+	for i := range d.steps {
+		if d.steps[i].message.typ == 'E' {
+			runs++
+		}
+	}
+	if runs <= 1 {
+		return nil
+	}
+	return &gate.Refusal{
+		Code:   gate.LimitExceeded,
+		Reason: "An approver bounded the rows that a statement of this batch may change, so that nothing else may run together with it.",
+		Remedy: "Send a Sync or a Flush behind it, and the rest when its answer has come.",
+	}
+}
+
 // queryBounded sends a simple query that is bounded: as the extended protocol has it, so that its transaction stays
 // open, and with the answers of the simple one.
 func (s *session) queryBounded(entries []*gate.Entry, plan *guard.Plan, inside bool) error {
